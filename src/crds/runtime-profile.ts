@@ -1,0 +1,185 @@
+import { z } from 'zod';
+import {
+  absolutePath,
+  conditions,
+  envName,
+  imageReference,
+  keyRef,
+  labelValue,
+  mapList,
+  money,
+  nodeSelector,
+  objectName,
+  qualifiedName,
+  quantity,
+  resourceList,
+  seconds,
+  toleration,
+  withRules,
+} from './common.ts';
+
+/** Where work may run, on what hardware and at what price. Cluster-scoped: the platform team's object. */
+
+const overrides = z
+  .strictObject({
+    image: z
+      .strictObject({
+        allowed: z.array(z.string().min(1).max(512)).min(1).max(32).describe('Image references a run may name; `*` stands for any characters.'),
+        requireDigest: z.boolean().default(false).describe('Refuse images that are not pinned by `@sha256:`.'),
+      })
+      .optional()
+      .describe('Lets a run name its own image.'),
+    gpu: z.strictObject({ max: z.int32().min(0).max(64) }).optional().describe('The most GPUs a run may ask for on each node.'),
+    nodes: z.strictObject({ max: z.int32().min(1).max(256) }).optional().describe('The most nodes a run may ask for.'),
+    resources: z.strictObject({ max: resourceList() }).optional().describe('The most of each resource a run may request or limit to.'),
+    volumes: z
+      .array(z.enum(['persistentVolumeClaim', 'configMap', 'secret']))
+      .max(3)
+      .optional()
+      .describe('Kinds of volume a run may mount.'),
+    nodeSelectorKeys: z.array(qualifiedName()).max(16).optional().describe('Node labels a run may select by.'),
+    queueName: z.boolean().default(false).describe('A run may choose its Kueue queue.'),
+  })
+  .describe('What a WorldRun may set, and how far. Without an entry: command, args, env and working directory only.');
+
+const local = z
+  .strictObject({
+    image: imageReference().optional().describe('The image of runs that name none.'),
+    imagePullSecrets: z
+      .array(z.strictObject({ name: objectName() }))
+      .max(8)
+      .optional()
+      .describe('Secrets in the run’s namespace.'),
+    gpu: z
+      .strictObject({
+        resourceName: qualifiedName().default('nvidia.com/gpu').describe('The extended resource that a device plugin announces.'),
+        count: z.int32().min(0).max(64).default(1).describe('GPUs for each node of a run that asks for no number.'),
+        memoryGiB: z.int32().min(1).max(4096).optional().describe('Memory of one GPU; adapters with a higher floor are refused.'),
+        requirePresent: z
+          .boolean()
+          .default(false)
+          .describe('A doctor error, not only a remark, while no node has the resource. Leave it off where nodes scale from zero.'),
+      })
+      .optional(),
+    resources: z
+      .strictObject({ requests: resourceList().optional(), limits: resourceList().optional() })
+      .optional()
+      .describe('Requests and limits of each node’s container where the run names none.'),
+    shmSize: quantity().optional().describe('Size of a memory volume at /dev/shm; it counts towards the memory limit.'),
+    outputSizeLimit: quantity().default('100Gi').describe('The most that a run may write below /worldflux/output.'),
+    cache: z
+      .strictObject({
+        persistentVolumeClaim: objectName().describe('A claim in the run’s namespace.'),
+        mountPath: absolutePath().default('/worldflux/cache'),
+      })
+      .optional()
+      .describe('Downloads that outlive a run: HF_HOME, TORCH_HOME, XDG_CACHE_HOME and MPLCONFIGDIR point below it.'),
+    securityContext: z
+      .strictObject({
+        runAsUser: z.int32().min(0).default(10001).describe('0 (root) only if the image cannot do without; namespaces that enforce the restricted standard refuse it.'),
+        fsGroup: z.int32().min(0).default(10001),
+      })
+      .prefault({})
+      .describe('One uid for the user’s container and the collector.'),
+    nodeSelector: nodeSelector().optional(),
+    tolerations: z.array(toleration()).max(32).optional(),
+    priorityClassName: objectName().optional(),
+    runtimeClassName: objectName().optional(),
+    queueName: labelValue().min(1).optional().describe('Kueue LocalQueue; the Job is created suspended and Kueue starts it.'),
+    collect: z
+      .enum(['Enabled', 'Disabled'])
+      .default('Enabled')
+      .describe('Disabled: no collector in the pod, no metrics, log or artifacts; the end of the Job alone ends the run.'),
+    overrides: overrides.optional(),
+  })
+  .describe('A Job in this cluster.');
+
+const adapter = z.strictObject({
+  id: z.string().min(1).max(128),
+  source: z.string().max(512).optional().describe('Where the weights come from, such as `lerobot:lerobot/pi0`.'),
+  revision: z.string().max(128).optional(),
+  vramFloorGiB: z.int32().min(1).max(4096).optional().describe('GPU memory that the adapter needs at least.'),
+  knownIssues: z.array(z.string().max(512)).max(16).optional(),
+  tasks: z.array(z.string().max(63)).max(16).optional().describe('Tasks it is known to serve; informational.'),
+});
+
+export const runtimeProfileSpec = withRules(
+  z.strictObject({
+    runtime: z.enum(['local']).describe('The plugin that runs the work.'),
+    local: local.optional(),
+    allowedNamespaces: z
+      .strictObject({
+        matchLabels: z.record(z.string().max(317), labelValue()).meta({ maxProperties: 16 }).optional(),
+        matchExpressions: z
+          .array(
+            z.strictObject({
+              key: qualifiedName(),
+              operator: z.enum(['In', 'NotIn', 'Exists', 'DoesNotExist']),
+              values: z.array(labelValue()).max(64).optional(),
+            }),
+          )
+          .max(16)
+          .optional(),
+      })
+      .optional()
+      .describe('Namespaces whose runs may use the profile, by label. Absent: every namespace.'),
+    providerEnv: mapList(z.array(z.strictObject({ name: envName(), secretKeyRef: keyRef() })).max(64), ['name'])
+      .optional()
+      .describe('Variables that a run may forward, each read from a Secret in the run’s own namespace.'),
+    limits: z
+      .strictObject({
+        maxRunSeconds: seconds().optional(),
+        maxUploadSeconds: seconds(86_400).default(1800),
+        maxCostUSDPerRun: money().optional(),
+        maxConcurrentRuns: z.int32().min(1).max(100_000).optional(),
+        maxConcurrentRunsPerNamespace: z.int32().min(1).max(100_000).optional(),
+        maxArtifactBytes: quantity().default('100Gi').describe('The most that one artifact may hold.'),
+        maxStoredBytesPerNamespace: quantity().optional().describe('Runs wait while their namespace’s stored results are above it.'),
+      })
+      .prefault({}),
+    pricing: z
+      .strictObject({
+        usdPerGPUHour: money().optional(),
+        usdPerNodeHour: money().optional().describe('For nodes without GPUs, or on top of them.'),
+      })
+      .optional()
+      .describe('What the estimate in the manifest is computed with.'),
+    retention: z
+      .strictObject({
+        policy: z.enum(['Retain', 'Delete']).default('Retain').describe('Delete: stored results go with the WorldRun.'),
+        expireSeconds: seconds().optional().describe('Stored results are removed this long after the run finished.'),
+        afterDeleteSeconds: z.int32().min(0).max(31_536_000).default(86_400).describe('How long Delete still keeps the results of a deleted run.'),
+      })
+      .prefault({}),
+    onNodeLost: z.enum(['Fail', 'Wait']).default('Fail').describe('Fail: after nodeLostSeconds the pod is force-deleted and the attempt ends with NodeLost.'),
+    nodeLostSeconds: seconds(86_400).default(300),
+    adapters: mapList(z.array(adapter).max(128), ['id']).optional().describe('The curated list. With it, a run may only name an adapter that stands here.'),
+  }),
+  [
+    {
+      rule: "self.runtime != 'local' || has(self.local)",
+      message: 'runtime "local" needs the block spec.local',
+      fieldPath: '.local',
+      reason: 'FieldValueRequired',
+    },
+  ],
+);
+export type RuntimeProfileSpec = z.output<typeof runtimeProfileSpec>;
+export type LocalProfile = z.output<typeof local>;
+
+export const doctorLine = z.strictObject({
+  check: z.string().max(64),
+  level: z.enum(['ok', 'info', 'error']),
+  message: z.string().max(512),
+});
+export type DoctorLine = z.infer<typeof doctorLine>;
+
+export const runtimeProfileStatus = z.strictObject({
+  conditions: conditions().optional(),
+  doctor: z.array(doctorLine).max(32).meta({ 'x-kubernetes-list-type': 'atomic' }).optional().describe('One line a check; an error blocks runs.'),
+  observedGeneration: z.int32().min(0).optional(),
+  digest: z.string().max(64).optional().describe('SHA-256 of the spec; runs record the one they started with.'),
+});
+export type RuntimeProfileStatus = z.infer<typeof runtimeProfileStatus>;
+
+export const DEFAULT_PROFILE_ANNOTATION = 'worldflux.ai/is-default-profile';

@@ -1,0 +1,128 @@
+/**
+ * Every condition type and reason that this operator writes, each with a line that the reference page prints.
+ *
+ * Conditions are the truth; `phase` is derived from them for people. A reason is never reused for something else:
+ * alerts, retry rules and dashboards of other teams stand on these words.
+ */
+
+export const CONDITION_TYPES = {
+  Ready: 'The object has reached what its spec asks for (kstatus, Argo CD and Flux read this).',
+  Reconciling: 'The operator is still working towards the spec.',
+  Stalled: 'It will not get there without a person.',
+  Admitted: 'The run passed every rule of its profile and holds a reservation.',
+  Finished: 'The run has ended, however it ended. `kubectl wait --for=condition=Finished` always returns.',
+  Succeeded: 'How the run ended: True, or False with the reason. Never changes once it is set.',
+  ResultsStored: 'Metrics, log and artifacts are in the run store.',
+  Configured: 'Profile: the spec is consistent and everything it references is there.',
+  Healthy: 'Profile: the doctor found no error.',
+} as const;
+export type ConditionType = keyof typeof CONDITION_TYPES;
+
+/** Reasons of `Admitted=False` and of the time before a run's container starts. */
+export const WAITING_REASONS = {
+  Pending: 'Nothing has looked at the run yet.',
+  ProfileNotFound: 'The named RuntimeProfile does not exist, or there is no default profile.',
+  ProfileNotReady: 'The profile has a doctor line at level error; its status says which.',
+  ConcurrencyLimit: 'The profile allows no further run at the same time; the run waits for its turn.',
+  Queued: 'The Job waits for its queue (Kueue) to admit it.',
+  Unschedulable: 'No node can take the pod now; the scheduler’s words are in the message.',
+  SecretMissing: 'A Secret or ConfigMap that the run names is not in its namespace.',
+  ImagePullBackOff: 'The image cannot be pulled; the runtime’s words are in the message.',
+  PodPreparing: 'The pod has a node: images are pulled, volumes mounted, the source fetched.',
+  JobNameTaken: 'A Job that this run did not make has the name that the run’s Job needs.',
+  JobRefused: 'The API server refused the Job (quota, policy or pod security); its words are in the message.',
+  WaitingForRetry: 'The last attempt failed for a reason that the run retries; the next one starts after a pause.',
+  Suspended: 'spec.suspend is true.',
+  StoreQuotaExceeded: 'The namespace has no room left in the run store.',
+} as const;
+export type WaitingReason = keyof typeof WAITING_REASONS;
+
+/** Reasons for which a run is refused for good: only a new run can be right. */
+export const REFUSED_REASONS = {
+  NamespaceNotAllowed: 'The profile does not serve this namespace.',
+  OverrideNotAllowed: 'The run sets a field beyond what the profile allows it to set.',
+  EnvNotAllowed: 'The run forwards a provider variable that the profile’s allowlist does not hold.',
+  ImageMissing: 'Neither the run nor its profile names an image.',
+  CommandMissing: 'The run names no command and the profile does not allow the image’s own.',
+  VRAMFloorNotMet: 'The adapter needs more GPU memory than the profile has.',
+  AdapterUnknown: 'The profile lists adapters and the run’s is not among them.',
+  PriceMissing: 'The profile limits cost but has no price to compute it with.',
+  CostLimitExceeded: 'The most that the run could cost is above the profile’s limit.',
+  RunSecondsExceeded: 'The run asks for more time than the profile allows.',
+} as const;
+export type RefusedReason = keyof typeof REFUSED_REASONS;
+
+/** Reasons of a finished run. */
+export const OUTCOME_REASONS = {
+  Completed: 'The command exited with 0.',
+  AlreadyRecorded: 'A finished run with the same runKey is in the store; its record was adopted, nothing was executed.',
+  DryRun: 'spec.dryRun: the plan is in status.plan and nothing was created.',
+  Cancelled: 'spec.cancel was set.',
+  NonZeroExit: 'The command exited with another code than 0.',
+  OOMKilled: 'The container used more memory than its limit.',
+  CommandNotFound: 'The image does not have the command, or it is not executable.',
+  StartFailed: 'The container could not be started; the runtime’s words are in the message.',
+  InvalidImageName: 'The image reference is not well-formed.',
+  ImagePullFailed: 'The image could not be pulled within the startup time.',
+  SourceFailed: 'The source could not be fetched.',
+  Preempted: 'A pod of higher priority took the place.',
+  Evicted: 'The node evicted the pod (pressure, drain, or the API).',
+  OutputTooLarge: 'The run wrote more than the output size limit.',
+  NodeLost: 'The node stopped answering.',
+  CapacityUnavailable: 'No capacity was found within the queue time.',
+  QueueDeadlineExceeded: 'The run waited longer than timeouts.queueSeconds.',
+  StartupDeadlineExceeded: 'The container was not running within timeouts.startupSeconds.',
+  RunDeadlineExceeded: 'The run took longer than timeouts.runSeconds.',
+  ChildDeleted: 'The run’s Job or pod was deleted by somebody else. It is never created again.',
+  PodFailed: 'The pod failed without saying why; the message has what is known.',
+} as const;
+export type OutcomeReason = keyof typeof OUTCOME_REASONS;
+
+/** Reasons of `ResultsStored`. */
+export const RESULT_REASONS = {
+  Stored: 'Everything that the run was to keep is stored.',
+  Collecting: 'Results are on their way.',
+  CollectionDisabled: 'The profile says collect: Disabled.',
+  CollectionCutShort: 'The pod ended before its results were uploaded (evicted, force-deleted, node lost).',
+  GatewayUnreachable: 'The collector could not reach the gateway; metrics came through the termination message.',
+  PartlyStored: 'Some artifacts were refused or missing; status.artifacts says which.',
+  NothingProduced: 'The run ended before its container started.',
+} as const;
+export type ResultReason = keyof typeof RESULT_REASONS;
+
+/** Reasons of running and of a finished or ready object’s generic conditions. */
+export const PROGRESS_REASONS = {
+  Running: 'The container runs.',
+  Collecting: 'The container has ended; results are being uploaded.',
+  Stopping: 'The run is being stopped; its results so far are collected first.',
+  Admitted: 'A reservation is held.',
+} as const;
+export type ProgressReason = keyof typeof PROGRESS_REASONS;
+
+/** Reasons on a RuntimeProfile. */
+export const PROFILE_REASONS = {
+  DoctorPassed: 'Every check passed.',
+  DoctorFailed: 'A check at level error blocks runs; status.doctor says which and what would be right.',
+} as const;
+export type ProfileReason = keyof typeof PROFILE_REASONS;
+
+export type RunReason = WaitingReason | RefusedReason | OutcomeReason | ResultReason | ProgressReason;
+
+/** Outcome reasons that `spec.retry.on` may name. A refusal or a user’s own cancel is never retried. */
+export const RETRYABLE_REASONS = [
+  'Preempted',
+  'Evicted',
+  'NodeLost',
+  'CapacityUnavailable',
+  'OOMKilled',
+  'NonZeroExit',
+  'StartFailed',
+  'ImagePullFailed',
+  'SourceFailed',
+  'StartupDeadlineExceeded',
+] as const satisfies readonly OutcomeReason[];
+export type RetryableReason = (typeof RETRYABLE_REASONS)[number];
+
+/** Derived from the conditions, for people and printer columns. */
+export const PHASES = ['Pending', 'Admitted', 'Running', 'Collecting', 'Suspended', 'Refused', 'Succeeded', 'Failed', 'Cancelled'] as const;
+export type Phase = (typeof PHASES)[number];

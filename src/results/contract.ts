@@ -1,0 +1,130 @@
+import type { Readable } from 'node:stream';
+import type { StoredArtifact, StoredLog } from '../crds/world-run-status.ts';
+
+/**
+ * What the controller, the gateway, the collector and the run store say to each other.
+ *
+ * The collector (in the run's pod) pushes to the gateway (in the operator), the gateway writes to the run store, and
+ * the controller reads what arrived. Nothing here knows Kubernetes objects: only an attempt and its pods.
+ */
+
+/** One attempt of one run. `clientRunId` is unique per installation; attempts count from 1. */
+export interface AttemptKey {
+  clientRunId: string;
+  attempt: number;
+}
+
+/** What the gateway may accept for a live attempt. The controller makes it from the run's spec and profile. */
+export interface CollectTask extends AttemptKey {
+  namespace: string;
+  runName: string;
+  runUid: string;
+  nodes: number;
+  /** Rank of a pod of this attempt, by pod uid; undefined for every other pod. */
+  rankOf(podUid: string): number | undefined;
+  outputs: {
+    metricsFile: string;
+    seriesFile: string;
+    artifacts: { name: string; path: string; commit: boolean }[];
+    ranks: 'Zero' | 'All';
+  };
+  /** Bytes. */
+  maxArtifactBytes: number;
+  uploadSeconds: number;
+  /** Set on cancel and deadline: the next progress post is answered with it. */
+  collectNow: boolean;
+  /** A result was recorded in the run's status: nothing more is accepted. */
+  recorded: boolean;
+}
+
+/** The controller's live view, asked at every request of a collector. */
+export interface AttemptDirectory {
+  find(clientRunId: string): CollectTask | undefined;
+}
+
+export interface Progress {
+  /** 0–100. */
+  percent?: number;
+  etaSeconds?: number;
+  step?: number;
+  /** RFC 3339. */
+  updatedAt: string;
+}
+
+/** What one rank's collector found, as stored in `result.json` and as the controller records it. */
+export interface CollectedResult {
+  rank: number;
+  podUid: string;
+  /** Finite numbers only; empty where the run wrote none. */
+  metrics: Record<string, number>;
+  /** Entries that were refused: NaN, text, nested, over the limit. */
+  metricsOmitted: number;
+  /** Why there are no metrics or fewer, in words for the user. */
+  metricsProblem?: string;
+  series?: { path: string; bytes: number; lines: number; dropped: number };
+  artifacts: StoredArtifact[];
+  /** How it arrived. */
+  via: 'Gateway' | 'TerminationMessage';
+  /** RFC 3339. */
+  collectedAt: string;
+}
+
+/** Everything the controller knows of an attempt's results without I/O. */
+export interface AttemptResults {
+  progress: Progress | undefined;
+  /** By rank. */
+  results: ReadonlyMap<number, CollectedResult>;
+  /** By rank, once the final read of the log is stored. */
+  logs: ReadonlyMap<number, StoredLog>;
+}
+
+/** A file, and what is known of it before it is read. */
+export interface StoredObject {
+  /** Bytes. */
+  size: number;
+  contentType: string | undefined;
+  /** Bytes `start`..`end` inclusive; the whole without a range. */
+  open(range?: { start: number; end: number }, signal?: AbortSignal): Promise<Readable>;
+}
+
+/** Where a collector puts the bytes of one upload. */
+export interface UploadTarget {
+  uploadId: string;
+  /** One part for a single PUT; several for multipart. `url` is absolute, or a path on the gateway itself. */
+  parts: { number: number; offset: number; size: number; url: string; headers: Record<string, string> }[];
+}
+
+export interface UploadRequest {
+  /** Key below the run's prefix, such as `attempts/1/artifacts/video.tar`. */
+  key: string;
+  /** Bytes. */
+  size: number;
+  /** Lower-case hex of the whole. */
+  sha256: string;
+  contentType: string;
+}
+
+/**
+ * The run store: files in a folder (a PVC) or an S3 bucket. Keys are relative to `v1/<installationId>/`; the first
+ * segment is the clientRunId. Objects are write-once: a second write of other bytes to one key is refused, of the same
+ * bytes is a success.
+ */
+export interface RunStore {
+  readonly kind: 'Files' | 'S3';
+  /** Small documents: manifest, result.json, log segments. At most 16 MiB. */
+  put(key: string, body: Buffer, contentType: string, signal?: AbortSignal): Promise<void>;
+  /** Replaces what was there: for documents that the operator alone writes and rewrites (index, tombstone). */
+  replace(key: string, body: Buffer, contentType: string, signal?: AbortSignal): Promise<void>;
+  get(key: string, signal?: AbortSignal): Promise<StoredObject | undefined>;
+  /** Keys and sizes below a prefix, in order. */
+  list(prefix: string, signal?: AbortSignal): AsyncIterable<{ key: string; size: number; modifiedAt: Date }>;
+  /** Removes everything below a prefix; a success when there is nothing. */
+  remove(prefix: string, signal?: AbortSignal): Promise<void>;
+  /** Large bytes. `initiate` twice for one key and digest gives a target that works. */
+  initiate(request: UploadRequest, signal?: AbortSignal): Promise<UploadTarget>;
+  /** Verifies length and SHA-256; only then does the object exist. */
+  commit(request: UploadRequest, uploadId: string, parts: { number: number; etag: string }[], signal?: AbortSignal): Promise<void>;
+  abort(request: UploadRequest, uploadId: string, signal?: AbortSignal): Promise<void>;
+  /** A URL for reading, at most five minutes valid; undefined where the store cannot make one (files). */
+  presignedGet(key: string): Promise<string | undefined>;
+}
