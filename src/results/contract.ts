@@ -14,6 +14,14 @@ export interface AttemptKey {
   attempt: number;
 }
 
+/**
+ * An attempt with the WorldRun that made it. Everything in the run store lies below `<clientRunId>/<runUid>/`: two runs
+ * with one `runKey` share their clientRunId, and a rerun's first attempt must not meet the first run's write-once objects.
+ */
+export interface RunAttempt extends AttemptKey {
+  runUid: string;
+}
+
 /** What the gateway may accept for a live attempt. The controller makes it from the run's spec and profile. */
 export interface CollectTask extends AttemptKey {
   namespace: string;
@@ -31,8 +39,13 @@ export interface CollectTask extends AttemptKey {
   /** Bytes. */
   maxArtifactBytes: number;
   uploadSeconds: number;
-  /** Set on cancel and deadline: the next progress post is answered with it. */
+  /** Set on cancel and deadline: the next progress post is answered with it, and the collector collects and posts its result at once. */
   collectNow: boolean;
+  /**
+   * The pod carries a deletion timestamp. The collector then uploads what is there already while the user's container
+   * still uses up its grace period: a sidecar gets SIGTERM only after it, perhaps with two seconds left.
+   */
+  stopping?: boolean;
   /** A result was recorded in the run's status: nothing more is accepted. */
   recorded: boolean;
 }
@@ -90,18 +103,28 @@ export interface StoredObject {
 /** Where a collector puts the bytes of one upload. */
 export interface UploadTarget {
   uploadId: string;
-  /** One part for a single PUT; several for multipart. `url` is absolute, or a path on the gateway itself. */
+  /** The object is already there with these bytes: nothing to put, commit at once. */
+  stored?: boolean;
+  /** Further parts follow: initiate again with this uploadId after these are put. */
+  more?: boolean;
+  /** Parts must be put one after the other. */
+  inOrder?: boolean;
+  /** The parts still to put. `url` is absolute, or empty where the bytes go to the gateway itself. */
   parts: { number: number; offset: number; size: number; url: string; headers: Record<string, string> }[];
 }
 
 export interface UploadRequest {
-  /** Key below the run's prefix, such as `attempts/1/artifacts/video.tar`. */
+  /** Full key in the store, such as `<clientRunId>/<runUid>/attempts/1/rank-0/artifacts/<digest>/video.tar`. */
   key: string;
   /** Bytes. */
   size: number;
   /** Lower-case hex of the whole. */
   sha256: string;
   contentType: string;
+  /** Lower-case hex of each part of `partSize(size)` bytes; absent for a single part. */
+  partSha256?: string[];
+  /** Goes on with an upload begun before. */
+  uploadId?: string;
 }
 
 /**
@@ -116,15 +139,32 @@ export interface RunStore {
   /** Replaces what was there: for documents that the operator alone writes and rewrites (index, tombstone). */
   replace(key: string, body: Buffer, contentType: string, signal?: AbortSignal): Promise<void>;
   get(key: string, signal?: AbortSignal): Promise<StoredObject | undefined>;
-  /** Keys and sizes below a prefix, in order. */
+  /** A write-once object from a stream of unknown length, memory bounded; exists only when the stream ended well. */
+  write(
+    key: string,
+    body: AsyncIterable<Buffer>,
+    contentType: string,
+    signal?: AbortSignal,
+  ): Promise<{ size: number; sha256: string }>;
+  /** Keys and sizes below a prefix (which ends in `/`, or is empty), in the order of their bytes. */
   list(prefix: string, signal?: AbortSignal): AsyncIterable<{ key: string; size: number; modifiedAt: Date }>;
   /** Removes everything below a prefix; a success when there is nothing. */
   remove(prefix: string, signal?: AbortSignal): Promise<void>;
   /** Large bytes. `initiate` twice for one key and digest gives a target that works. */
   initiate(request: UploadRequest, signal?: AbortSignal): Promise<UploadTarget>;
   /** Verifies length and SHA-256; only then does the object exist. */
-  commit(request: UploadRequest, uploadId: string, parts: { number: number; etag: string }[], signal?: AbortSignal): Promise<void>;
+  commit(request: UploadRequest, uploadId: string, signal?: AbortSignal): Promise<void>;
+  /** Bytes of one part, where `initiate` left the URL empty (files). */
+  receive?(
+    request: { key: string; uploadId: string; part: number; size: number },
+    body: AsyncIterable<Buffer>,
+    signal?: AbortSignal,
+  ): Promise<void>;
   abort(request: UploadRequest, uploadId: string, signal?: AbortSignal): Promise<void>;
   /** A URL for reading, at most five minutes valid; undefined where the store cannot make one (files). */
   presignedGet(key: string): Promise<string | undefined>;
+  /** Removes uploads that nobody finished, begun longer ago than `olderThanMs`; answers how many. */
+  sweep(olderThanMs: number, signal?: AbortSignal): Promise<number>;
+  /** Answers whether the store takes writes; for readiness. */
+  check(signal?: AbortSignal): Promise<void>;
 }
