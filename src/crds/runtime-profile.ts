@@ -39,6 +39,7 @@ const overrides = z
       .describe('Kinds of volume a run may mount.'),
     nodeSelectorKeys: z.array(qualifiedName()).max(16).optional().describe('Node labels a run may select by.'),
     queueName: z.boolean().default(false).describe('A run may choose its Kueue queue.'),
+    gitHosts: z.array(z.string().min(1).max(253)).max(32).optional().describe('Hosts that a git source may come from. Absent: any host over https or ssh.'),
   })
   .describe('What a WorldRun may set, and how far. Without an entry: command, args, env and working directory only.');
 

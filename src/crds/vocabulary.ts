@@ -33,6 +33,7 @@ export const WAITING_REASONS = {
   JobRefused: 'The API server refused the Job (quota, policy or pod security); its words are in the message.',
   WaitingForRetry: 'The last attempt failed for a reason that the run retries; the next one starts after a pause.',
   Suspended: 'spec.suspend is true.',
+  RunKeyInUse: 'Another run with the same runKey is at work; when it has finished, its record is adopted.',
   StoreQuotaExceeded: 'The namespace has no room left in the run store.',
 } as const;
 export type WaitingReason = keyof typeof WAITING_REASONS;
@@ -86,6 +87,7 @@ export const RESULT_REASONS = {
   CollectionCutShort: 'The pod ended before its results were uploaded (evicted, force-deleted, node lost).',
   GatewayUnreachable: 'The collector could not reach the gateway; metrics came through the termination message.',
   PartlyStored: 'Some artifacts were refused or missing; status.artifacts says which.',
+  StoreUnavailable: 'The run store could not be written; the manifest in the status is all there is.',
   NothingProduced: 'The run ended before its container started.',
 } as const;
 export type ResultReason = keyof typeof RESULT_REASONS;

@@ -102,7 +102,7 @@ export const worldRunStatus = withRules(
       message: 'a finished run never changes how it ended',
     },
     {
-      rule: '!has(oldSelf.manifest) || (has(self.manifest) && self.manifest == oldSelf.manifest)',
+      rule: '!has(oldSelf.manifestDigest) || (has(self.manifestDigest) && self.manifestDigest == oldSelf.manifestDigest)',
       message: 'a recorded manifest never changes',
     },
   ],

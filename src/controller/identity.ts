@@ -1,0 +1,79 @@
+import { createHash } from 'node:crypto';
+
+/** Every name and id that is derived rather than stored, so that a lost write yields the same one again. */
+
+/** UUID v5 (RFC 9562 §5.5): SHA-1 over a namespace UUID and a name. */
+export function uuid5(namespace: string, name: string): string {
+  const hash = createHash('sha1')
+    .update(Buffer.from(namespace.replaceAll('-', ''), 'hex'))
+    .update(name)
+    .digest()
+    .subarray(0, 16);
+  hash[6] = (hash[6]! & 0x0f) | 0x50;
+  hash[8] = (hash[8]! & 0x3f) | 0x80;
+  const hex = hash.toString('hex');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
+/** Root of every id of this project; never changes. */
+const ROOT = '6f1f6d6e-6f3b-5f0e-9d2b-0c7c3f1f2f57';
+
+/**
+ * One installation: this cluster and this release. Stands in store prefixes, token audiences and marks at vendors, so
+ * two installations that share a bucket or an account never take each other's work.
+ */
+export function installationId(kubeSystemUid: string, releaseNamespace: string): string {
+  return uuid5(ROOT, `${kubeSystemUid}/${releaseNamespace}`);
+}
+
+/** The run's identity in the store and upstream: the same on every retry, and with a `runKey` across re-creation. */
+export function clientRunId(installation: string, run: { namespace: string; uid: string; runKey?: string | undefined }): string {
+  const own = run.runKey === undefined ? `uid/${run.uid}` : `key/${run.runKey}`;
+  return uuid5(installation, `${run.namespace}/${own}`);
+}
+
+function shortHash(text: string, length: number): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, length);
+}
+
+/** Sortable by creation; needs no write to choose. */
+export function runId(createdAt: string, uid: string): string {
+  const stamp = new Date(createdAt).toISOString().replaceAll(/[-:]|\.\d+/g, '');
+  return `${stamp}-${shortHash(uid, 8)}`;
+}
+
+/**
+ * Name of an attempt's Job (and of the run's Service, without a number): at most 52 characters, so that pod names and
+ * host names, which append to it, stay inside 63.
+ */
+export function childName(run: { name: string; uid: string }, attempt?: number): string {
+  const readable = run.name.replaceAll('.', '-').slice(0, 36).replace(/-+$/, '');
+  const base = `${readable}-${shortHash(run.uid, 8)}`;
+  return attempt === undefined ? base : `${base}-${attempt}`;
+}
+
+/** ConfigMap of a pinned profile. `digest` is `sha256:<hex>`. */
+export function pinName(digest: string): string {
+  return `rtp-${digest.replace(/^sha256:/, '').slice(0, 16)}`;
+}
+
+export const LABELS = {
+  managedBy: 'app.kubernetes.io/managed-by',
+  /** Uid of the WorldRun, on every child. */
+  runUid: 'worldflux.ai/run-uid',
+  /** Name of the WorldRun where it fits into a label. */
+  runName: 'worldflux.ai/run',
+  attempt: 'worldflux.ai/attempt',
+  pinnedProfile: 'worldflux.ai/pinned-profile',
+} as const;
+
+export const ANNOTATIONS = {
+  /** On a Job: what it was made from. Decides whether a Job found under our name is ours. */
+  templateDigest: 'worldflux.ai/template-digest',
+  profileDigest: 'worldflux.ai/profile-digest',
+  profileName: 'worldflux.ai/profile',
+  /** On a WorldRun: `<runId>` of the recorded run that shall be executed again. */
+  rerun: 'worldflux.ai/rerun',
+} as const;
+
+export const MANAGER = 'worldflux-operator';

@@ -1,0 +1,95 @@
+import type { V1ConfigMap, V1Job, V1Service } from '@kubernetes/client-node';
+import type { DoctorLine } from '../crds/runtime-profile.ts';
+import { API_VERSION } from '../crds/common.ts';
+import type { WorldRunStatus } from '../crds/world-run-status.ts';
+import type { KubeClient } from '../kube/client.ts';
+import { EVENTS } from '../kube/events.ts';
+import { isKubeError } from '../kube/errors.ts';
+import { CONFIG_MAPS, JOBS, PODS, resourceType, SERVICES, type Wire } from '../kube/resource.ts';
+import { MANAGER } from './identity.ts';
+import type { Cluster, Ref } from './run/ports.ts';
+import type { ProfileCluster } from './profile/controller.ts';
+import { RUNTIME_PROFILES, WORLD_RUNS, type RuntimeProfile, type WorldRun } from './run/view.ts';
+
+const PRIORITY_CLASSES = resourceType({ group: 'scheduling.k8s.io', version: 'v1', plural: 'priorityclasses', namespaced: false, kind: 'PriorityClass' });
+const RUNTIME_CLASSES = resourceType({ group: 'node.k8s.io', version: 'v1', plural: 'runtimeclasses', namespaced: false, kind: 'RuntimeClass' });
+
+/** {@link Cluster} on a real API server. Every write asks first whether this process still leads. */
+export class KubeCluster implements Cluster, ProfileCluster {
+  readonly #client: KubeClient;
+  readonly #assertLeader: () => unknown;
+
+  constructor(client: KubeClient, assertLeader: () => unknown) {
+    this.#client = client;
+    this.#assertLeader = assertLeader;
+  }
+
+  async applyRunStatus(run: Ref & { uid: string }, status: WorldRunStatus): Promise<WorldRun> {
+    this.#assertLeader();
+    const body = { apiVersion: API_VERSION, kind: 'WorldRun', metadata: { namespace: run.namespace, name: run.name, uid: run.uid }, status } as unknown as WorldRun;
+    return this.#client.apply(WORLD_RUNS, body, { subresource: 'status', fieldManager: MANAGER, force: true });
+  }
+
+  async deleteRun(run: Ref & { uid: string }): Promise<void> {
+    this.#assertLeader();
+    await this.#client.delete(WORLD_RUNS, run, { uid: run.uid, propagationPolicy: 'Background' });
+  }
+
+  async createJob(job: Wire<V1Job>): Promise<Wire<V1Job>> {
+    this.#assertLeader();
+    return this.#client.create(JOBS, job, { fieldManager: MANAGER });
+  }
+
+  async readJob(ref: Ref): Promise<Wire<V1Job>> {
+    return this.#client.get(JOBS, ref);
+  }
+
+  async deleteJob(job: Ref & { uid: string }): Promise<void> {
+    this.#assertLeader();
+    await this.#client.delete(JOBS, { namespace: job.namespace, name: job.name }, { uid: job.uid, propagationPolicy: 'Background' });
+  }
+
+  async createService(service: Wire<V1Service>): Promise<void> {
+    this.#assertLeader();
+    await this.#client.create(SERVICES, service, { fieldManager: MANAGER });
+  }
+
+  async forceDeletePod(pod: Ref & { uid: string }): Promise<void> {
+    this.#assertLeader();
+    await this.#client.delete(PODS, { namespace: pod.namespace, name: pod.name }, { uid: pod.uid, gracePeriodSeconds: 0 });
+  }
+
+  async createPin(pin: Wire<V1ConfigMap>): Promise<Wire<V1ConfigMap>> {
+    this.#assertLeader();
+    return this.#client.create(CONFIG_MAPS, pin, { fieldManager: MANAGER });
+  }
+
+  async deletePin(pin: Ref & { uid: string }): Promise<void> {
+    this.#assertLeader();
+    await this.#client.delete(CONFIG_MAPS, { namespace: pin.namespace, name: pin.name }, { uid: pin.uid });
+  }
+
+  async jobTrouble(job: Ref & { uid: string }): Promise<string> {
+    // events.k8s.io has no field selector on the reason; a Job has a handful of events at most.
+    const page = await this.#client.list(EVENTS, { namespace: job.namespace, fieldSelector: `regarding.uid=${job.uid}` });
+    const words = page.items.filter((event) => event.reason === 'FailedCreate').map((event) => event.note ?? '');
+    return words.at(-1) ?? '';
+  }
+
+  async applyProfileStatus(profile: { name: string; uid: string }, status: object): Promise<void> {
+    this.#assertLeader();
+    const body = { apiVersion: API_VERSION, kind: 'RuntimeProfile', metadata: { name: profile.name, uid: profile.uid }, status } as unknown as RuntimeProfile;
+    await this.#client.apply(RUNTIME_PROFILES, body, { subresource: 'status', fieldManager: MANAGER, force: true });
+  }
+
+  async findClass(kind: 'PriorityClass' | 'RuntimeClass', name: string): Promise<DoctorLine['level']> {
+    try {
+      await this.#client.get(kind === 'PriorityClass' ? PRIORITY_CLASSES : RUNTIME_CLASSES, { name });
+      return 'ok';
+    } catch (error) {
+      if (isKubeError(error, 'notFound')) return 'error';
+      // Not being able to look is no reason to hold runs back.
+      return 'info';
+    }
+  }
+}

@@ -1,0 +1,343 @@
+import { buildJob, buildService, type JobPlan } from '../../runtime/local/job.ts';
+import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
+import type { WorldRunStatus } from '../../crds/world-run-status.ts';
+import { digestOf } from '../../crds/manifest.ts';
+import { isKubeError } from '../../kube/errors.ts';
+import { planCostUSD } from '../cost.ts';
+import { ANNOTATIONS, childName, clientRunId, LABELS, MANAGER, pinName, runId } from '../identity.ts';
+import type { Decision } from './decision.ts';
+import { terminalStatus, recordOf } from './ending.ts';
+import type { Cluster, Results } from './ports.ts';
+import { buildStatus, type StatusFacts } from './status.ts';
+import type { Situation } from './situation.ts';
+import { projectJob, type LiveRun } from './view.ts';
+import { currentAttempt, openAttempt, type World } from './world.ts';
+import { attemptTimes } from './clocks.ts';
+import { podState } from '../../runtime/local/pod-state.ts';
+
+/** Fixed facts of this installation. */
+export interface Installation {
+  id: string;
+  namespace: string;
+  /** Image of the collector and of the source fetcher: the operator's own. */
+  image: string;
+  gatewayUrl: string;
+  caPem: string;
+}
+
+export interface Apply {
+  cluster: Cluster;
+  results: Results;
+  installation: Installation;
+  /** The Lease's transition count while this process leads; throws when it does not. */
+  epoch(): number;
+  /** Our own writes, put into the caches at once: the next look sees them. */
+  seen: {
+    run(object: Awaited<ReturnType<Cluster['applyRunStatus']>>): void;
+    job(object: Awaited<ReturnType<Cluster['createJob']>>): void;
+    jobGone(namespace: string, name: string): void;
+    pin(object: Awaited<ReturnType<Cluster['createPin']>>): void;
+  };
+  ledger: {
+    request(run: LiveRun, profile: string, limits: (Decision & { do: 'reserve' })['limits']): void;
+    release(uid: string): void;
+  };
+  now(): number;
+}
+
+type Profile = { name: string; digest: string; spec: RuntimeProfileSpec };
+
+/** How often a log is tried before the run ends without the rest of it. */
+const idsOf = (run: LiveRun, installation: Installation) => ({
+  runId: runId(run.createdAt, run.uid),
+  clientRunId: clientRunId(installation.id, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey }),
+});
+
+/** Does one decision: one call to the outside, its answer put where the next look finds it. */
+export async function apply(decision: Decision, world: World, ctx: Apply): Promise<void> {
+  const { run, memory } = world;
+  const { cluster, results } = ctx;
+  const ids = idsOf(run, ctx.installation);
+  switch (decision.do) {
+    case 'nothing':
+      return;
+    case 'reserve':
+      return ctx.ledger.request(run, decision.profile, decision.limits);
+    case 'release':
+      return ctx.ledger.release(run.uid);
+    case 'lookUpRecord':
+      memory.record = (await results.getRecord(ids.clientRunId)) ?? null;
+      return;
+    case 'adoptRecord':
+      return write(ctx, world, adopted(world, ctx));
+    case 'pinProfile':
+      return pinProfile(ctx, decision.digest, decision.spec, world);
+    case 'createService':
+      await cluster.createService(buildService(planOf(world, ctx, currentAttempt(world).number, profileOf(world)), { [LABELS.runUid]: run.uid })).catch((error: unknown) => {
+        if (!isKubeError(error, 'alreadyExists')) throw error;
+      });
+      memory.serviceMade = true;
+      return;
+    case 'createJob':
+      return createJob(ctx, world, decision);
+    case 'confirmJobGone':
+      return confirmJobGone(ctx, world, decision.uid);
+    case 'askWhyNoPods':
+      memory.jobTrouble = {
+        jobUid: decision.job.uid,
+        message: await cluster.jobTrouble({ namespace: run.namespace, ...decision.job }),
+      };
+      return;
+    case 'requestCollect':
+      memory.collectSince = ctx.now();
+      return;
+    case 'loadResults':
+      await results.load({ clientRunId: ids.clientRunId, attempt: decision.attempt }, run.spec.nodes);
+      memory.loaded.add(decision.attempt);
+      return;
+    case 'finishLog': {
+      const pod = world.pods.find((p) => p.rank === decision.rank && !p.gone) ?? world.pods.find((p) => p.rank === decision.rank);
+      memory.logTries.set(decision.rank, (memory.logTries.get(decision.rank) ?? 0) + 1);
+      if (pod !== undefined) await results.finishLog({ clientRunId: ids.clientRunId, attempt: decision.attempt }, pod);
+      return;
+    }
+    case 'forceDeletePod':
+      await cluster.forceDeletePod(decision.pod).catch(ignoreGone);
+      memory.nodeLost = { message: decision.message };
+      return;
+    case 'deleteJob':
+      await cluster.deleteJob(decision.job).catch(ignoreGone);
+      ctx.seen.jobGone(decision.job.namespace, decision.job.name);
+      return;
+    case 'writeStatus':
+      return write(ctx, world, buildStatus(run, decision.situation, factsOf(world, ctx, decision.situation)));
+    case 'closeAttempt': {
+      const facts = { ...factsOf(world, ctx, decision.situation), attempt: decision.attempt, clocks: decision.clocks, queuedSince: decision.attempt.finishedAt };
+      await write(ctx, world, buildStatus(run, decision.situation, facts));
+      forgetAttempt(world);
+      return;
+    }
+    case 'record':
+      return record(ctx, world, decision);
+    case 'recordPlan': {
+      const plan = planOf(world, ctx, 1, decision.profile);
+      const cost = planCostUSD(run.spec, decision.profile.spec);
+      const situation: Situation = { is: 'finished', status: 'succeeded', reason: 'DryRun', message: 'The plan is in status.plan; nothing was created.', results: undefined };
+      const status = buildStatus(run, situation, { ...factsOf(world, ctx, situation), profile: { name: decision.profile.name, digest: decision.profile.digest } });
+      const creates = [...(run.spec.nodes > 1 ? [`Service ${plan.namespace}/${plan.serviceName}`] : []), `Job ${plan.namespace}/${plan.name} (${run.spec.nodes} pod(s))`];
+      return write(ctx, world, {
+        ...status,
+        plan: { digest: digestOf(buildJob(plan)), creates, ...(cost !== undefined && { estimatedCostUSD: cost.toFixed(4) }) },
+      });
+    }
+    case 'deleteRun':
+      return cluster.deleteRun(run).catch(ignoreGone);
+  }
+}
+
+function ignoreGone(error: unknown): void {
+  // Deleted, or replaced by another object of the same name: either way what was meant is gone.
+  if (!isKubeError(error, 'notFound', 'conflict')) throw error;
+}
+
+async function write(ctx: Apply, world: World, status: WorldRunStatus): Promise<void> {
+  world.memory.wroteAt = ctx.now();
+  ctx.seen.run(await ctx.cluster.applyRunStatus(world.run, status));
+}
+
+/** An attempt is over: what this process remembered of it would mislead the next. */
+function forgetAttempt({ memory }: World): void {
+  memory.seenJob = undefined;
+  memory.collectSince = undefined;
+  memory.nodeLost = undefined;
+  memory.jobTrouble = undefined;
+  memory.logTries.clear();
+}
+
+function profileOf(world: World): Profile {
+  const profile = world.pinned ?? (world.profile && { name: world.profile.name, digest: world.profile.digest, spec: world.profile.spec });
+  if (profile === undefined) throw new Error(`run ${world.run.namespace}/${world.run.name} has no profile`);
+  return profile;
+}
+
+/** Status facts, with the open attempt where the run is seen to run. */
+function factsOf(world: World, ctx: Apply, situation: Situation): StatusFacts {
+  const { run, now } = world;
+  const { number, job } = currentAttempt(world);
+  const profile = job === undefined ? undefined : { name: job.profileName ?? run.status.profile?.name ?? '', digest: job.profileDigest ?? run.status.profile?.digest ?? '' };
+  let attempt: StatusFacts['attempt'];
+  if (job !== undefined && (situation.is === 'running' || situation.is === 'collecting' || situation.is === 'stopping')) {
+    const pods = world.pods.filter((p) => p.jobUid === job.uid).toSorted((a, b) => a.rank - b.rank);
+    const times = attemptTimes(run.spec.nodes, pods.map((pod) => ({ pod, state: podState(pod) })));
+    attempt = {
+      ...openAttempt(run),
+      number,
+      jobUID: job.uid,
+      ...(job.startedAt !== undefined && { podSetStartedAt: job.startedAt }),
+      ...(pods[0]?.node !== undefined && { node: pods[0].node }),
+      ...(times.startedAt !== undefined && { startedAt: new Date(times.startedAt).toISOString() }),
+    };
+  }
+  return {
+    epoch: ctx.epoch(),
+    ...idsOf(run, ctx.installation),
+    now,
+    profile,
+    attempt,
+    clocks: undefined,
+    // A wait that ends or begins with a suspension restarts the queue clock from here.
+    queuedSince: resumes(run, situation) ? new Date(now).toISOString() : undefined,
+    progress: world.results.progress,
+  };
+}
+
+function resumes(run: LiveRun, situation: Situation): boolean {
+  const suspended = run.status.phase === 'Suspended';
+  return suspended !== (situation.is === 'waiting' && situation.reason === 'Suspended');
+}
+
+async function pinProfile(ctx: Apply, digest: string, spec: RuntimeProfileSpec, world: World): Promise<void> {
+  const name = pinName(digest);
+  const pin = await ctx.cluster
+    .createPin({
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: {
+        name,
+        namespace: ctx.installation.namespace,
+        labels: { [LABELS.managedBy]: MANAGER, [LABELS.pinnedProfile]: 'true' },
+        annotations: { [ANNOTATIONS.profileDigest]: digest, [ANNOTATIONS.profileName]: profileOf(world).name },
+      },
+      immutable: true,
+      data: { 'spec.json': JSON.stringify(spec) },
+    })
+    .catch((error: unknown) => {
+      if (!isKubeError(error, 'alreadyExists')) throw error;
+      return undefined;
+    });
+  // Somebody made it a moment ago: the watch is about to bring it.
+  ctx.seen.pin(
+    pin ?? {
+      metadata: { name, namespace: ctx.installation.namespace, annotations: { [ANNOTATIONS.profileDigest]: digest, [ANNOTATIONS.profileName]: profileOf(world).name } },
+      data: { 'spec.json': JSON.stringify(spec) },
+    },
+  );
+}
+
+function planOf(world: World, ctx: Apply, number: number, profile: Profile): JobPlan {
+  const { run } = world;
+  const { installation } = ctx;
+  const ids = idsOf(run, installation);
+  const readable = run.name.length <= 63 ? { [LABELS.runName]: run.name } : {};
+  const podLabels = { [LABELS.managedBy]: MANAGER, [LABELS.runUid]: run.uid, [LABELS.attempt]: String(number), ...readable };
+  return {
+    name: childName(run, number),
+    namespace: run.namespace,
+    labels: podLabels,
+    podLabels,
+    annotations: {
+      [ANNOTATIONS.templateDigest]: digestOf({ spec: run.spec, profile: profile.digest, number }),
+      [ANNOTATIONS.profileDigest]: profile.digest,
+      [ANNOTATIONS.profileName]: profile.name,
+    },
+    owner: { apiVersion: 'worldflux.ai/v1alpha1', kind: 'WorldRun', name: run.name, uid: run.uid },
+    attempt: number,
+    ...ids,
+    run: run.spec,
+    profile: profile.spec,
+    collector:
+      profile.spec.local?.collect === 'Disabled'
+        ? undefined
+        : { image: installation.image, gatewayUrl: installation.gatewayUrl, caPem: installation.caPem, audience: `worldflux-results/${installation.id}/${ids.clientRunId}` },
+    toolImage: installation.image,
+    serviceName: childName(run),
+  };
+}
+
+async function createJob(ctx: Apply, world: World, { number, profile }: Decision & { do: 'createJob' }): Promise<void> {
+  const { run, memory } = world;
+  const job = buildJob(planOf(world, ctx, number, profile));
+  try {
+    const made = await ctx.cluster.createJob(job);
+    memory.seenJob = { uid: made.metadata?.uid ?? '', number };
+    ctx.seen.job(made);
+  } catch (error) {
+    if (isKubeError(error, 'alreadyExists')) return adoptJob(ctx, world, number, job);
+    if (isKubeError(error, 'invalid', 'forbidden')) {
+      memory.refusedBy = { message: error.message.slice(0, 900), at: ctx.now() };
+      return;
+    }
+    // A namespace on its way out refuses everything in it; the run goes with it.
+    if (isKubeError(error, 'notFound')) {
+      memory.refusedBy = { message: `namespace ${run.namespace} does not take new objects`, at: ctx.now() };
+      return;
+    }
+    throw error;
+  }
+}
+
+/** A Job of our name is there: ours from before a crash, or somebody else's. */
+async function adoptJob(ctx: Apply, world: World, number: number, wanted: ReturnType<typeof buildJob>): Promise<void> {
+  const { run, memory } = world;
+  const name = wanted.metadata!.name!;
+  const found = await ctx.cluster.readJob({ namespace: run.namespace, name });
+  const view = projectJob(found);
+  if (view.runUid === run.uid && view.templateDigest === wanted.metadata!.annotations![ANNOTATIONS.templateDigest]) {
+    memory.seenJob = { uid: view.uid, number };
+    ctx.seen.job(found);
+    return;
+  }
+  const whose = view.runUid === undefined ? 'was not made by this operator' : 'belongs to another run or another spec';
+  memory.nameTaken = { message: `Job ${run.namespace}/${name} ${whose}: delete or rename it, and the run goes on.`, at: ctx.now() };
+}
+
+async function confirmJobGone(ctx: Apply, world: World, uid: string): Promise<void> {
+  const { run, memory } = world;
+  const { number } = currentAttempt(world);
+  try {
+    const found = await ctx.cluster.readJob({ namespace: run.namespace, name: childName(run, number) });
+    if (found.metadata?.uid === uid) {
+      ctx.seen.job(found);
+      return;
+    }
+  } catch (error) {
+    if (!isKubeError(error, 'notFound')) throw error;
+  }
+  memory.gone.add(uid);
+}
+
+function adopted(world: World, ctx: Apply): WorldRunStatus {
+  const { run, memory } = world;
+  const record = memory.record!;
+  const situation: Situation = {
+    is: 'finished',
+    status: record.succeeded ? 'succeeded' : 'failed',
+    reason: 'AlreadyRecorded',
+    message: `Run ${record.runId} with this runKey ended ${record.succeeded ? 'well' : `with ${record.reason}`} at ${record.finishedAt}; its record was adopted. To execute it again, annotate the run with ${ANNOTATIONS.rerun}: ${record.runId}`,
+    results: { stored: true, reason: 'Stored', message: 'Recorded by the earlier run.' },
+  };
+  const status = buildStatus(run, situation, factsOf(world, ctx, situation));
+  return terminalStatus(status, { manifest: record.manifest, artifacts: record.artifacts, log: record.log, manifestPath: `${record.clientRunId}/manifest.json` });
+}
+
+/** How long a store that cannot be written may delay the last word, beyond the time to upload. */
+async function record(ctx: Apply, world: World, { ending }: Decision & { do: 'record' }): Promise<void> {
+  const { run, memory, now } = world;
+  const situationOf = (results: (Situation & { is: 'finished' })['results']): Situation => ({ is: 'finished', status: ending.status, reason: ending.reason, message: ending.message, results });
+  const done = recordOf(world, ending, idsOf(run, ctx.installation));
+  let verdict = done.verdict;
+  if (done.record !== undefined && (memory.recordFailedAt === undefined || now - memory.recordFailedAt < run.spec.timeouts.uploadSeconds * 1000)) {
+    try {
+      await ctx.results.putRecord(done.record);
+    } catch (error) {
+      memory.recordFailedAt ??= now;
+      throw error;
+    }
+  } else if (done.record !== undefined) {
+    verdict = { stored: false, reason: 'StoreUnavailable', message: 'The run store could not be written in time; the manifest here is the only record.' };
+  }
+  const situation = situationOf(verdict);
+  const facts = { ...factsOf(world, ctx, situation), attempt: ending.attempt, clocks: ending.clocks };
+  const status = buildStatus(run, situation, facts);
+  await write(ctx, world, terminalStatus(status, done.words));
+}

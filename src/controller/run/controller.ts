@@ -1,0 +1,294 @@
+import type { Lane, Requeue } from '../../kube/work-queue.ts';
+import type { StoreChange } from '../../kube/store.ts';
+import type { CollectTask } from '../../results/contract.ts';
+import { parseQuantity } from '../../kube/quantity.ts';
+import { podState, type PodView } from '../../runtime/local/pod-state.ts';
+import { AdmissionLedger } from '../admission/ledger.ts';
+import type { Caches } from '../caches.ts';
+import { clientRunId } from '../identity.ts';
+import { apply, type Apply, type Installation } from './apply.ts';
+import { decide, decideSettled } from './decide.ts';
+import { observe, profileKeysOf, type Observed } from './observe.ts';
+import type { Cluster, Results } from './ports.ts';
+import type { JobView, LiveRun, NodeView, ProfileView, RunView, SettledRun } from './view.ts';
+import { currentAttempt, emptyMemory, openAttempt, type RunMemory } from './world.ts';
+
+export interface RunControllerOptions {
+  caches: Caches;
+  cluster: Cluster;
+  results: Results;
+  installation: Installation;
+  epoch(): number;
+  queue: { add(key: string, lane?: Lane): void; addAfter(key: string, delayMs: number, lane?: Lane): void };
+  profileReady(profile: ProfileView): { ready: boolean; message: string };
+  /** A live run is gone from the API: what it left in the store is dealt with there. */
+  onRunDeleted(run: RunView, clientRunId: string): void;
+  /** A run has just ended, or was refused: for events and metrics. */
+  onSettled(run: LiveRun, settled: SettledRun): void;
+  now(): number;
+}
+
+/** Steps of one pass. A run needs at most a handful; more means that deciding and doing disagree. */
+const MAX_STEPS = 24;
+
+/**
+ * Drives every run: observe → decide → apply, until there is nothing to do now.
+ *
+ * Keys are `namespace/name`. The work queue gives each key to one worker at a time, so all of a run's steps are serial;
+ * the ledger is the one thing that runs share, and its steps are synchronous.
+ */
+export class RunController {
+  readonly #o: RunControllerOptions;
+  readonly #memories = new Map<string, RunMemory>();
+  readonly #ghosts = new Map<string, Map<string, PodView>>();
+  readonly #ledger: AdmissionLedger;
+  readonly #observed: Observed;
+  readonly #apply: Apply;
+  /** Our own write is being put into a cache: it needs no second look. */
+  #ownWrite = false;
+
+  constructor(options: RunControllerOptions) {
+    this.#o = options;
+    const { caches, cluster, results, installation } = options;
+    this.#ledger = new AdmissionLedger((uid) => this.#wake(uid));
+    this.#observed = {
+      caches,
+      results,
+      installation: installation.id,
+      ghosts: (uid) => this.#ghosts.get(uid)?.values() ?? [],
+      profileReady: options.profileReady,
+      holds: (uid) => this.#ledger.holds(uid),
+    };
+    this.#apply = {
+      cluster,
+      results,
+      installation,
+      epoch: () => options.epoch(),
+      now: () => options.now(),
+      seen: {
+        run: (object) => this.#own(() => caches.runs.upsert(object)),
+        job: (object) => this.#own(() => caches.jobs.upsert(object)),
+        jobGone: (namespace, name) => this.#own(() => this.#markDeleting(namespace, name)),
+        pin: (object) => caches.pins.upsert(object),
+      },
+      ledger: {
+        request: (run, profile, limits) => {
+          const claim = { uid: run.uid, namespace: run.namespace, profile, createdAt: Date.parse(run.createdAt) };
+          this.#memory(run.uid).denied = this.#ledger.request(claim, limits);
+        },
+        release: (uid) => {
+          this.#ledger.release(uid);
+          this.#memory(uid).denied = undefined;
+        },
+      },
+    };
+    caches.runs.subscribe((change) => this.#onRun(change));
+    caches.jobs.subscribe((change) => this.#onJob(change));
+    caches.pods.subscribe((change) => this.#onPod(change));
+    caches.nodes.subscribe((change) => this.#onNode(change));
+    caches.profiles.subscribe((change) => this.#onProfile(change.new ?? change.old));
+    caches.namespaces.subscribe((change) => this.#addAll('namespace', (change.new ?? change.old).name));
+  }
+
+  /** Call when the caches are complete and before the queue starts: reservations of runs at work are taken up again. */
+  restore(): void {
+    const { caches } = this.#o;
+    for (const run of caches.runs.list()) {
+      if (run.state === 'live' && !run.deleting) {
+        const job = caches.jobs.byIndex('run', run.uid)[0];
+        const profile = run.status.profile?.name ?? job?.profileName;
+        if (profile !== undefined && (openAttempt(run) !== undefined || (job !== undefined && job.end === undefined))) {
+          this.#ledger.restore({ uid: run.uid, namespace: run.namespace, profile, createdAt: Date.parse(run.createdAt) });
+        }
+      }
+      this.#add(run, 'start');
+    }
+  }
+
+  /** The work queue's handler. */
+  async reconcile(key: string): Promise<Requeue | undefined> {
+    for (let step = 0; step < MAX_STEPS; step += 1) {
+      const run = this.#o.caches.runs.get(key);
+      if (run === undefined) return undefined;
+      const again = run.state === 'settled' ? await this.#settled(run) : await this.#live(run);
+      if (again !== 'look again') return again;
+    }
+    throw new Error(`run ${key} did not come to rest within ${MAX_STEPS} steps`);
+  }
+
+  /** What the gateway may accept from the pods of a run. */
+  find(id: string): CollectTask | undefined {
+    const run = this.#o.caches.runs.byIndex('clientRunId', id).find((r) => r.state === 'live' && !r.deleting && this.#o.caches.jobs.countByIndex('run', r.uid) > 0);
+    if (run === undefined || run.state !== 'live') return undefined;
+    const world = observe(this.#observed, run, this.#memory(run.uid), this.#o.now());
+    const { number, job } = currentAttempt(world);
+    const profile = world.pinned?.spec ?? world.profile?.spec;
+    if (job === undefined || profile === undefined) return undefined;
+    const { outputs, timeouts } = run.spec;
+    return {
+      clientRunId: id,
+      attempt: number,
+      namespace: run.namespace,
+      runName: run.name,
+      runUid: run.uid,
+      nodes: run.spec.nodes,
+      rankOf: (podUid) => world.pods.find((pod) => pod.uid === podUid && pod.jobUid === job.uid)?.rank,
+      outputs: { metricsFile: outputs.metricsFile, seriesFile: outputs.seriesFile, artifacts: outputs.artifacts ?? [], ranks: outputs.ranks },
+      maxArtifactBytes: parseQuantity(profile.limits.maxArtifactBytes),
+      uploadSeconds: timeouts.uploadSeconds,
+      collectNow: world.memory.collectSince !== undefined,
+      recorded: false,
+    };
+  }
+
+  /** Something arrived at the gateway. */
+  onResult(id: string): void {
+    for (const run of this.#o.caches.runs.byIndex('clientRunId', id)) this.#add(run, 'finish');
+  }
+
+  async #live(run: LiveRun): Promise<Requeue | undefined | 'look again'> {
+    const memory = this.#memory(run.uid);
+    const world = observe(this.#observed, run, memory, this.#o.now());
+    const decision = decide(world);
+    if (decision.do === 'nothing') return decision.againMs === undefined ? undefined : { afterMs: decision.againMs };
+    await apply(decision, world, this.#apply);
+    if (decision.do === 'writeStatus' && decision.againMs !== undefined) return { afterMs: decision.againMs };
+    if (decision.do === 'release' && run.deleting) return undefined;
+    return 'look again';
+  }
+
+  async #settled(run: SettledRun): Promise<Requeue | undefined | 'look again'> {
+    const { caches, cluster, now } = this.#o;
+    const decision = decideSettled({ now: now(), run, jobs: caches.jobs.byIndex('run', run.uid) });
+    if (decision.do === 'nothing') return decision.againMs === undefined ? undefined : { afterMs: decision.againMs };
+    if (decision.do === 'deleteRun') await cluster.deleteRun(run);
+    if (decision.do === 'deleteJob') {
+      await cluster.deleteJob(decision.job);
+      this.#markDeleting(decision.job.namespace, decision.job.name);
+    }
+    return 'look again';
+  }
+
+  #memory(uid: string): RunMemory {
+    let memory = this.#memories.get(uid);
+    if (memory === undefined) {
+      memory = emptyMemory();
+      this.#memories.set(uid, memory);
+    }
+    return memory;
+  }
+
+  #own(write: () => void): void {
+    this.#ownWrite = true;
+    try {
+      write();
+    } finally {
+      this.#ownWrite = false;
+    }
+  }
+
+  #markDeleting(namespace: string, name: string): void {
+    const job = this.#o.caches.jobs.get(`${namespace}/${name}`);
+    // The projection is this cache's own object: the deletion shows at once, the watch confirms it.
+    if (job !== undefined) job.deleting = true;
+  }
+
+  #add(run: RunView, lane: Lane): void {
+    this.#o.queue.add(`${run.namespace}/${run.name}`, lane);
+  }
+
+  #addByUid(uid: string | undefined, lane: Lane): void {
+    if (uid === undefined) return;
+    for (const run of this.#o.caches.runs.byIndex('uid', uid)) this.#add(run, lane);
+  }
+
+  #addAll(index: 'profile' | 'namespace', value: string): void {
+    for (const run of this.#o.caches.runs.byIndex(index, value)) this.#add(run, 'start');
+  }
+
+  #wake(uid: string): void {
+    this.#memory(uid).denied = undefined;
+    this.#addByUid(uid, 'start');
+  }
+
+  #onRun(change: StoreChange<RunView>): void {
+    const run = change.new ?? change.old;
+    if (change.type === 'deleted' || run.state === 'settled') {
+      if (change.old?.state === 'live' && run.state === 'settled' && change.type === 'updated') this.#o.onSettled(change.old, run);
+      this.#forget(run);
+    }
+    if (change.type !== 'deleted' && !this.#ownWrite) this.#add(run, this.#laneOf(run));
+    // A settled run's TTL and its Job still need a look.
+    if (change.type !== 'deleted' && run.state === 'settled') this.#add(run, 'finish');
+  }
+
+  #laneOf(run: RunView): Lane {
+    return run.state === 'live' && (run.status.attempts ?? []).length === 0 && !run.spec.cancel ? 'start' : 'finish';
+  }
+
+  #forget(run: RunView): void {
+    this.#ledger.release(run.uid);
+    this.#memories.delete(run.uid);
+    this.#ghosts.delete(run.uid);
+    const runKey = run.state === 'live' ? run.spec.runKey : run.runKey;
+    const id = clientRunId(this.#o.installation.id, { namespace: run.namespace, uid: run.uid, runKey });
+    this.#o.results.forget(id);
+    if (this.#o.caches.runs.get(`${run.namespace}/${run.name}`)?.uid !== run.uid) this.#o.onRunDeleted(run, id);
+    // The next run of the same key may adopt the record now.
+    for (const twin of this.#o.caches.runs.byIndex('clientRunId', id)) this.#add(twin, 'start');
+  }
+
+  #onJob(change: StoreChange<JobView>): void {
+    const job = change.new ?? change.old;
+    if (change.type === 'deleted') return this.#addByUid(job.runUid, 'finish');
+    const { old } = change;
+    if (old === undefined && !this.#ownWrite) this.#memoryOfLive(job);
+    if (old !== undefined && old.end?.status === job.end?.status && old.suspended === job.suspended && old.startedAt === job.startedAt && old.deleting === job.deleting) return;
+    if (!this.#ownWrite) this.#addByUid(job.runUid, job.end === undefined ? 'start' : 'finish');
+  }
+
+  /** A Job that a cache brought (after a restart) counts as seen: if it goes, somebody deleted it. */
+  #memoryOfLive(job: JobView): void {
+    for (const run of this.#o.caches.runs.byIndex('uid', job.runUid ?? '')) {
+      if (run.state === 'live') this.#memory(run.uid).seenJob ??= { uid: job.uid, number: job.attempt };
+    }
+  }
+
+  #onPod(change: StoreChange<PodView>): void {
+    const pod = change.new ?? change.old;
+    const [run] = pod.runUid === undefined ? [] : this.#o.caches.runs.byIndex('uid', pod.runUid);
+    if (run === undefined || run.state !== 'live') return;
+    if (change.type === 'deleted') {
+      const ghosts = this.#ghosts.get(run.uid) ?? new Map<string, PodView>();
+      this.#ghosts.set(run.uid, ghosts.set(pod.uid, pod));
+    }
+    const state = podState(pod);
+    if (change.type !== 'deleted' && state.at === 'running') {
+      const id = clientRunId(this.#o.installation.id, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey });
+      const { number } = currentAttempt({ run, jobs: this.#o.caches.jobs.byIndex('run', run.uid), memory: this.#memory(run.uid) });
+      if (pod.collector !== undefined) this.#o.results.trackLog({ clientRunId: id, attempt: number }, pod);
+    }
+    this.#add(run, state.at === 'ended' || change.type === 'deleted' ? 'finish' : 'start');
+  }
+
+  #onNode(change: StoreChange<NodeView>): void {
+    const node = change.new ?? change.old;
+    if (change.type === 'updated' && change.old.ready === node.ready) return;
+    for (const pod of this.#o.caches.pods.byIndex('node', node.name)) this.#addByUid(pod.runUid, 'finish');
+  }
+
+  #onProfile(profile: ProfileView): void {
+    for (const key of profileKeysOf(profile)) {
+      for (const run of this.#o.caches.runs.byIndex('profile', key)) {
+        // Its limits may have been raised: ask the ledger again.
+        this.#memory(run.uid).denied = undefined;
+        this.#add(run, 'start');
+      }
+    }
+  }
+
+  /** Called when a profile's doctor has come to another verdict. */
+  onProfileVerdict(profile: ProfileView): void {
+    this.#onProfile(profile);
+  }
+}

@@ -1,0 +1,112 @@
+import { refusalOf } from '../admission/rules.ts';
+import type { WaitingReason } from '../../crds/vocabulary.ts';
+import { clocksAt, NO_TIMES } from './clocks.ts';
+import type { Decision, Ending } from './decision.ts';
+import { statusSays } from './status.ts';
+import type { World } from './world.ts';
+import { endedByOperator } from './endings.ts';
+import { parseQuantity } from '../../kube/quantity.ts';
+
+/** A run that has no Job: what keeps it from one, or the next step towards it. */
+export function decideStart(world: World, number: number): Decision {
+  const { run, now, memory } = world;
+  const { spec } = run;
+  const clocks = clocksAt(run, NO_TIMES, now);
+  const end = (ending: Pick<Ending, 'status' | 'reason' | 'message'>): Decision => ({
+    do: 'record',
+    ending: { ...ending, exitCode: undefined, attempt: undefined, clocks, imageDigest: undefined, sourceCommit: undefined },
+  });
+
+  // A Job that the operator itself ended must go before anything else starts; one that failed comes to its end alone.
+  const last = run.status.attempts?.at(-1);
+  const leftover = world.jobs.find((job) => job.end === undefined && !job.deleting);
+  if (leftover !== undefined && (spec.cancel || endedByOperator(last?.reason))) return { do: 'deleteJob', job: leftover };
+
+  if (spec.cancel) return end({ status: 'cancelled', reason: 'Cancelled', message: 'Cancelled before it started.' });
+  if (spec.suspend) return wait(world, { reason: 'Suspended', message: 'spec.suspend is true; set it to false to go on.', holds: false });
+
+  if (world.twin !== undefined && !spec.dryRun) {
+    return wait(world, { reason: 'RunKeyInUse', message: `Run ${world.twin} has the same runKey and has not ended yet.`, holds: false, againMs: 60_000 });
+  }
+  if (spec.runKey !== undefined && number === 1 && !spec.dryRun) {
+    if (memory.record === undefined) return { do: 'lookUpRecord' };
+    if (memory.record !== null && run.rerun !== memory.record.runId) return { do: 'adoptRecord' };
+  }
+
+  const queueLeft = spec.timeouts.queueSeconds - clocks.queueSeconds;
+  if (queueLeft <= 0) {
+    return end({ status: 'failed', reason: 'QueueDeadlineExceeded', message: `The run waited longer than timeouts.queueSeconds (${spec.timeouts.queueSeconds} s).` });
+  }
+  const hold = (reason: WaitingReason, message: string, againMs?: number) =>
+    wait(world, { reason, message, holds: true, againMs: Math.min(againMs ?? Infinity, queueLeft * 1000) });
+
+  const profile = world.pinned ?? (world.profile && { name: world.profile.name, spec: world.profile.spec, digest: world.profile.digest });
+  if (profile === undefined) {
+    const named = spec.runtimeProfileRef?.name;
+    if (run.status.profile !== undefined) return hold('ProfileNotFound', `The pinned copy of profile ${run.status.profile.name} is gone; it cannot be restored.`);
+    return hold(
+      'ProfileNotFound',
+      named === undefined
+        ? 'spec.runtimeProfileRef: name a profile; no RuntimeProfile carries the annotation worldflux.ai/is-default-profile: "true"'
+        : `spec.runtimeProfileRef.name: there is no RuntimeProfile ${named}`,
+    );
+  }
+  if (world.namespace === undefined) return { do: 'nothing', againMs: 1000 };
+
+  if (number === 1) {
+    const refusal = refusalOf({ run: spec, profile: profile.spec, profileName: profile.name, namespace: world.namespace });
+    if (refusal !== undefined) {
+      const situation = { is: 'refused', ...refusal } as const;
+      return statusSays(world, situation) ? { do: 'nothing' } : { do: 'writeStatus', situation };
+    }
+    if (spec.dryRun) return { do: 'recordPlan', profile };
+  }
+  if (world.profile !== undefined && !world.profileReady.ready) {
+    return hold('ProfileNotReady', `Profile ${profile.name} is not ready: ${world.profileReady.message}`);
+  }
+
+  const pause = retryPause(world);
+  if (pause > 0) return hold('WaitingForRetry', `Attempt ${number} starts after a pause; the last one ended with ${last?.reason}.`, pause);
+  if (world.jobs.some((job) => job.end === undefined)) return hold('WaitingForRetry', 'The Job of the last attempt is being removed.', 30_000);
+
+  const quota = profile.spec.limits.maxStoredBytesPerNamespace;
+  if (quota !== undefined && world.storedBytes >= parseQuantity(quota)) {
+    return hold('StoreQuotaExceeded', `Namespace ${run.namespace} holds ${world.storedBytes} bytes in the run store, profile ${profile.name} allows ${quota}: delete old runs or their results.`, 60_000);
+  }
+
+  if (world.reservation === undefined) {
+    const { maxConcurrentRuns, maxConcurrentRunsPerNamespace } = profile.spec.limits;
+    return { do: 'reserve', profile: profile.name, limits: { maxConcurrentRuns, maxConcurrentRunsPerNamespace } };
+  }
+  if (!world.reservation.granted) return hold('ConcurrencyLimit', world.reservation.message);
+
+  // Somebody else's Job, or the API server's refusal, may go away by itself.
+  for (const [reason, trouble] of [
+    ['JobNameTaken', memory.nameTaken],
+    ['JobRefused', memory.refusedBy],
+  ] as const) {
+    const left = trouble === undefined ? 0 : trouble.at + 15_000 - now;
+    if (left > 0) return hold(reason, trouble!.message, left);
+  }
+
+  if (!world.pins.has(profile.digest)) return { do: 'pinProfile', digest: profile.digest, spec: profile.spec };
+  if (spec.nodes > 1 && !memory.serviceMade) return { do: 'createService' };
+  return { do: 'createJob', number, profile };
+}
+
+function wait(world: World, w: { reason: WaitingReason; message: string; holds: boolean; againMs?: number }): Decision {
+  // A suspended run gives its place back before it says so.
+  if (!w.holds && world.reservation !== undefined) return { do: 'release' };
+  const situation = { is: 'waiting', reason: w.reason, message: w.message, admitted: false } as const;
+  const againMs = w.againMs !== undefined && Number.isFinite(w.againMs) ? Math.max(w.againMs, 50) : undefined;
+  return statusSays(world, situation) ? { do: 'nothing', againMs } : { do: 'writeStatus', situation, againMs };
+}
+
+/** 10 s, doubled with each attempt that counted, five minutes at most; milliseconds. A resumed run does not pause. */
+export function retryPause({ run, now }: Pick<World, 'run' | 'now'>): number {
+  const last = run.status.attempts?.at(-1);
+  if (last?.finishedAt === undefined || last.counted === false) return 0;
+  const failures = run.status.attemptCount ?? 1;
+  const pause = Math.min(300_000, 10_000 * 2 ** (failures - 1));
+  return Date.parse(last.finishedAt) + pause - now;
+}

@@ -1,0 +1,69 @@
+import type { Decision, Ending } from './decision.ts';
+import type { SettledRun } from './view.ts';
+import { currentAttempt, type World } from './world.ts';
+import { decideStart } from './decide-start.ts';
+import { decideAttempt } from './decide-attempt.ts';
+import { endedByOperator } from './endings.ts';
+import { attemptTimes, clocksAt, NO_TIMES } from './clocks.ts';
+
+/**
+ * What to do next with a run: pure, total, one step at a time.
+ *
+ * A run is before its attempt (no Job yet), in it (its Job is there), or has lost it (a recorded Job is gone). Each has
+ * a file of its own; a settled run has only its own end left.
+ */
+export function decide(world: World): Decision {
+  const { run } = world;
+  // No finalizer: the garbage collector takes the Job, and a namespace that goes away takes everything.
+  if (run.deleting) return { do: 'release' };
+  if (world.namespace?.terminating === true) return { do: 'nothing' };
+
+  const { number, job, open } = currentAttempt(world);
+  if (job !== undefined) return decideAttempt(world, job, number);
+  const lost = open?.jobUID ?? (world.memory.seenJob?.number === number ? world.memory.seenJob.uid : undefined);
+  if (lost !== undefined) return decideLost(world, lost, number);
+  return decideStart(world, number);
+}
+
+/** The Job that carried the attempt is not in the cache. */
+function decideLost(world: World, jobUid: string, number: number): Decision {
+  const { run, memory } = world;
+  // A cache may lag behind the status that another process wrote: only a live read says that the Job is gone.
+  if (!memory.gone.has(jobUid)) return { do: 'confirmJobGone', name: '', uid: jobUid };
+  if (!memory.loaded.has(number)) return { do: 'loadResults', attempt: number };
+  const last = run.status.attempts?.at(-1);
+  const open = last?.number === number ? last : undefined;
+  const times = open?.startedAt === undefined ? NO_TIMES : { ...attemptTimes(1, []), startedAt: Date.parse(open.startedAt), scheduledAt: Date.parse(open.startedAt) };
+  const message = 'The Job of the run was deleted; it is not created again. To run it once more, create a run with a new name.';
+  const ending: Ending = {
+    status: run.spec.cancel ? 'cancelled' : 'failed',
+    reason: run.spec.cancel ? 'Cancelled' : 'ChildDeleted',
+    message: run.spec.cancel ? 'Cancelled while its Job was gone.' : message,
+    exitCode: undefined,
+    attempt: { ...(open ?? { number, jobUID: jobUid }), finishedAt: new Date(world.now).toISOString(), reason: run.spec.cancel ? 'Cancelled' : 'ChildDeleted' },
+    clocks: clocksAt(run, times, world.now),
+    imageDigest: undefined,
+    sourceCommit: undefined,
+  };
+  return { do: 'record', ending };
+}
+
+export interface SettledWorld {
+  now: number;
+  run: SettledRun;
+  jobs: World['jobs'];
+}
+
+/** A terminal run never creates anything again: this function knows no such decision. */
+export function decideSettled({ now, run, jobs }: SettledWorld): Decision {
+  if (run.deleting) return { do: 'nothing' };
+  const alive = jobs.find((job) => !job.deleting && job.end === undefined && endedByOperator(run.reason));
+  if (alive !== undefined) return { do: 'deleteJob', job: alive };
+  if (run.ttlSeconds === undefined) return { do: 'nothing' };
+  const left = run.finishedAt + run.ttlSeconds * 1000 - now;
+  if (left > 0) return { do: 'nothing', againMs: left };
+  if (!run.trackedByGitOps) return { do: 'deleteRun' };
+  // Deleting what a GitOps tool tracks would make it apply the run again: only the children go.
+  const leftover = jobs.find((job) => !job.deleting);
+  return leftover === undefined ? { do: 'nothing' } : { do: 'deleteJob', job: leftover };
+}

@@ -1,0 +1,157 @@
+import { digestOf, type Manifest } from '../../crds/manifest.ts';
+import type { StoredArtifact, StoredLog, WorldRunStatus } from '../../crds/world-run-status.ts';
+import type { CollectedResult } from '../../results/contract.ts';
+import { actualCostUSD } from '../cost.ts';
+import { VERSION } from '../../version.ts';
+import type { Ending } from './decision.ts';
+import { buildManifest } from './manifest.ts';
+import type { RunRecord } from './record.ts';
+import type { ResultsVerdict } from './situation.ts';
+import type { World } from './world.ts';
+
+/** The last word on a run: its manifest, its record in the store, and the status that holds both. Pure. */
+
+/** What stands in the terminal status beside the conditions. */
+export interface LastWords {
+  manifest: Manifest;
+  artifacts: StoredArtifact[];
+  log: StoredLog | undefined;
+  manifestPath: string | undefined;
+}
+
+export function recordOf(
+  world: World,
+  ending: Ending,
+  ids: { runId: string; clientRunId: string },
+): { verdict: ResultsVerdict; record: RunRecord | undefined; words: LastWords } {
+  const { run, results, pinned, profile } = world;
+  const from = pinned ?? (profile && { name: profile.name, digest: profile.digest, spec: profile.spec });
+  const collected = [...results.results.values()].toSorted((a, b) => a.rank - b.rank);
+  const log = results.logs.get(0);
+  const held = ending.clocks.startupSeconds + ending.clocks.runSeconds;
+  const { attempt } = ending;
+  const durationSeconds = attempt?.startedAt === undefined ? undefined : Math.max(0, (Date.parse(attempt.finishedAt!) - Date.parse(attempt.startedAt)) / 1000);
+  const finishedAt = attempt?.finishedAt ?? new Date(world.now).toISOString();
+  const attempts = [...(run.status.attempts ?? []).filter((a) => a.number !== attempt?.number), ...(attempt === undefined ? [] : [attempt])];
+  const costUSD = from === undefined ? undefined : actualCostUSD(run.spec, from.spec, held);
+  const manifest = buildManifest({
+    ...ids,
+    spec: run.spec,
+    profile: from ?? { name: run.spec.runtimeProfileRef?.name ?? '', digest: '', spec: { runtime: 'local' } as never },
+    ending,
+    attempts: attempts.slice(-16),
+    attemptCount: Math.max(run.status.attemptCount ?? 0, attempt?.number ?? 0),
+    results: collected,
+    log,
+    durationSeconds,
+    costUSD,
+    runtimeFacts: runtimeFacts(world, attempt?.node),
+    operatorVersion: VERSION,
+    finishedAt,
+  });
+  const artifacts = collected.flatMap((r) => r.artifacts);
+  const collects = from !== undefined && from.spec.local?.collect !== 'Disabled';
+  const verdict = verdictOf(world, collects, collected, attempt?.startedAt !== undefined);
+  // A runKey promises that the run is found again; a run without results and key needs no record.
+  const keeps = collects || run.spec.runKey !== undefined;
+  const record: RunRecord | undefined = keeps
+    ? {
+        schemaVersion: 1,
+        ...ids,
+        runKey: run.spec.runKey,
+        namespace: run.namespace,
+        name: run.name,
+        uid: run.uid,
+        specDigest: digestOf(run.spec),
+        succeeded: ending.status === 'succeeded',
+        reason: ending.reason,
+        message: ending.message,
+        manifest,
+        manifestDigest: digestOf(manifest),
+        artifacts,
+        log,
+        finishedAt,
+        storedBytes: artifacts.reduce((sum, a) => sum + (a.state === 'Stored' ? (a.sizeBytes ?? 0) : 0), log?.bytes ?? 0),
+      }
+    : undefined;
+  return {
+    verdict,
+    record,
+    words: { manifest, artifacts, log, manifestPath: record === undefined ? undefined : `${ids.clientRunId}/manifest.json` },
+  };
+}
+
+function runtimeFacts(world: World, node: string | undefined): Record<string, string> {
+  const arch = node === undefined ? undefined : world.nodes(node)?.labels['kubernetes.io/arch'];
+  return { kind: 'Job', ...(arch !== undefined && { arch }) };
+}
+
+function verdictOf(world: World, collects: boolean, results: readonly CollectedResult[], started: boolean): ResultsVerdict {
+  if (!collects) return { stored: false, reason: 'CollectionDisabled', message: 'The profile says collect: Disabled.' };
+  if (!started) return { stored: false, reason: 'NothingProduced', message: 'The run ended before its container started.' };
+  const wanted = world.run.spec.outputs.ranks === 'All' ? world.run.spec.nodes : 1;
+  if (results.length < wanted) {
+    return { stored: false, reason: 'CollectionCutShort', message: 'The pod ended before its results were uploaded.' };
+  }
+  if (results.some((r) => r.via === 'TerminationMessage')) {
+    return { stored: false, reason: 'GatewayUnreachable', message: 'The collector could not reach the gateway; the metrics came through the termination message, artifacts are lost.' };
+  }
+  const trouble = results.flatMap((r) => r.artifacts).filter((a) => a.state !== 'Stored');
+  if (trouble.length > 0) {
+    const words = trouble.slice(0, 5).map((a) => `${a.name}: ${a.state}${a.message === undefined ? '' : ` (${a.message})`}`);
+    return { stored: false, reason: 'PartlyStored', message: `${trouble.length} artifact(s) were not stored: ${words.join('; ')}` };
+  }
+  const problem = results.find((r) => r.rank === 0)?.metricsProblem;
+  return { stored: true, reason: 'Stored', message: problem ?? 'Metrics, log and artifacts are in the run store.' };
+}
+
+const MANIFEST_INLINE_BYTES = 8 * 1024;
+const STATUS_BYTES = 24 * 1024;
+const INLINE_METRICS = 32;
+const INLINE_ARTIFACTS = 64;
+
+const bytes = (value: unknown): number => Buffer.byteLength(JSON.stringify(value));
+
+/** Adds the last words to a terminal status, as much as fits: what is too large never keeps a run from ending. */
+export function terminalStatus(base: WorldRunStatus, words: LastWords): WorldRunStatus {
+  const { manifest, artifacts, log, manifestPath } = words;
+  const { exit_code: exitCode, duration_seconds: duration, cost_estimate_usd: cost } = manifest;
+  const status: WorldRunStatus = {
+    ...base,
+    result: {
+      ...(exitCode !== null && { exitCode }),
+      ...(duration !== null && { durationSeconds: duration }),
+      ...(cost !== null && { costEstimateUSD: cost.toFixed(4) }),
+      ...(log !== undefined && { log }),
+    },
+    manifest: bytes(manifest) <= MANIFEST_INLINE_BYTES ? manifest : excerpt(manifest),
+    manifestDigest: digestOf(manifest),
+    ...(manifestPath !== undefined && { manifestPath }),
+    ...(artifacts.length > 0 && { artifacts: artifacts.slice(0, INLINE_ARTIFACTS), artifactCount: artifacts.length }),
+  };
+  let listed = INLINE_ARTIFACTS;
+  while (bytes(status) > STATUS_BYTES && listed > 0) {
+    listed = Math.floor(listed / 2);
+    status.artifacts = artifacts.slice(0, listed);
+  }
+  if (bytes(status) > STATUS_BYTES) status.manifest = excerpt(manifest, 0);
+  return status;
+}
+
+/** The head of a manifest that is too large for the status; the whole is at `manifestPath`, its digest beside it. */
+function excerpt(manifest: Manifest, metrics = INLINE_METRICS): Record<string, unknown> {
+  const { schema_version, client_run_id, run_id, status, reason, exit_code, started_at, finished_at, duration_seconds } = manifest;
+  return {
+    schema_version,
+    client_run_id,
+    run_id,
+    status,
+    reason,
+    exit_code,
+    started_at,
+    finished_at,
+    duration_seconds,
+    excerpt: true,
+    metrics: Object.fromEntries(Object.entries(manifest.metrics).slice(0, metrics)),
+  };
+}

@@ -1,0 +1,93 @@
+import type { AttemptResults } from '../../results/contract.ts';
+import { parseTerminationMessage } from '../../results/collector/termination-message.ts';
+import type { PodView } from '../../runtime/local/pod-state.ts';
+import { DEFAULT_PROFILE, type Caches } from '../caches.ts';
+import { clientRunId } from '../identity.ts';
+import type { Results } from './ports.ts';
+import type { LiveRun, ProfileView } from './view.ts';
+import { currentAttempt, type RunMemory, type World } from './world.ts';
+
+/** Gathers a run's world from the caches: no I/O, no effects. */
+
+export interface Observed {
+  caches: Caches;
+  results: Pick<Results, 'of' | 'usage'>;
+  installation: string;
+  /** Pods that are gone, as they were last seen. */
+  ghosts(runUid: string): Iterable<PodView>;
+  profileReady(profile: ProfileView): { ready: boolean; message: string };
+  holds(uid: string): boolean;
+}
+
+export function observe(from: Observed, run: LiveRun, memory: RunMemory, now: number): World {
+  const { caches } = from;
+  const profile = profileOf(caches, run);
+  const jobs = caches.jobs.byIndex('run', run.uid);
+  const pods = podsOf(from, run.uid);
+  const id = clientRunId(from.installation, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey });
+  const { number, job } = currentAttempt({ run, jobs, memory });
+  return {
+    now,
+    run,
+    memory,
+    jobs,
+    pods,
+    profile,
+    namespace: caches.namespaces.get(run.namespace),
+    profileReady: profile === undefined ? { ready: false, message: '' } : from.profileReady(profile),
+    pinned: pinnedOf(caches, job?.profileDigest ?? run.status.profile?.digest),
+    pins: { has: (digest: string) => caches.pins.countByIndex('digest', digest) > 0 },
+    nodes: (name) => caches.nodes.get(name),
+    results: withTerminationMessages(from.results.of({ clientRunId: id, attempt: number }), pods, job?.uid),
+    reservation: from.holds(run.uid) ? { granted: true } : memory.denied,
+    twin: run.spec.runKey === undefined ? undefined : twinOf(caches, id, run),
+    storedBytes: from.results.usage(run.namespace),
+  };
+}
+
+/** The named profile, or the oldest that is marked as the default one. */
+function profileOf(caches: Caches, run: LiveRun): ProfileView | undefined {
+  const named = run.spec.runtimeProfileRef?.name;
+  return named === undefined ? defaultProfile(caches) : caches.profiles.get(named);
+}
+
+export function defaultProfile(caches: Caches): ProfileView | undefined {
+  let best: ProfileView | undefined;
+  for (const profile of caches.profiles.list()) {
+    if (profile.isDefault && (best === undefined || profile.createdAt < best.createdAt)) best = profile;
+  }
+  return best;
+}
+
+export function profileKeysOf(profile: ProfileView): string[] {
+  return profile.isDefault ? [profile.name, DEFAULT_PROFILE] : [profile.name];
+}
+
+function pinnedOf(caches: Caches, digest: string | undefined): World['pinned'] {
+  const pin = digest === undefined ? undefined : caches.pins.byIndex('digest', digest)[0];
+  return pin === undefined ? undefined : { name: pin.profileName, digest: pin.digest, spec: pin.spec };
+}
+
+function podsOf(from: Observed, runUid: string): World['pods'] {
+  const live = from.caches.pods.byIndex('run', runUid).map((pod) => ({ ...pod, gone: false }));
+  const here = new Set(live.map((pod) => pod.uid));
+  const gone = [...from.ghosts(runUid)].filter((pod) => !here.has(pod.uid)).map((pod) => ({ ...pod, gone: true }));
+  return [...live, ...gone];
+}
+
+/** A collector that never reached the gateway leaves the metrics in its termination message. */
+function withTerminationMessages(results: AttemptResults, pods: World['pods'], jobUid: string | undefined): AttemptResults {
+  const left = pods.flatMap((pod) => {
+    if (pod.jobUid !== jobUid || pod.collector?.is !== 'terminated' || results.results.has(pod.rank)) return [];
+    const parsed = parseTerminationMessage(pod.collector.message, { rank: pod.rank, podUid: pod.uid, at: pod.collector.finishedAt });
+    return parsed === undefined ? [] : [[pod.rank, parsed] as const];
+  });
+  return left.length === 0 ? results : { ...results, results: new Map([...results.results, ...left]) };
+}
+
+/** An older live run of the same key comes first. */
+function twinOf(caches: Caches, id: string, run: LiveRun): string | undefined {
+  const others = caches.runs.byIndex('clientRunId', id).filter((other) => other.uid !== run.uid && !other.deleting);
+  const first = others.find((other) => other.createdAt < run.createdAt || (other.createdAt === run.createdAt && other.uid < run.uid));
+  return first?.name;
+}

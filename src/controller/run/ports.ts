@@ -1,0 +1,52 @@
+import type { V1ConfigMap, V1Job, V1Service } from '@kubernetes/client-node';
+import type { Wire } from '../../kube/resource.ts';
+import type { WorldRunStatus } from '../../crds/world-run-status.ts';
+import type { AttemptKey, AttemptResults } from '../../results/contract.ts';
+import type { PodView } from '../../runtime/local/pod-state.ts';
+import type { RunRecord } from './record.ts';
+import type { WorldRun } from './view.ts';
+
+/** Everything that a run's controller does to the outside. Faults are injected here. */
+
+export interface Ref {
+  namespace: string;
+  name: string;
+}
+
+/**
+ * The API server, one call a method. Every write first asks whether this process still leads. All methods throw
+ * KubeErrors (src/kube/errors.ts).
+ */
+export interface Cluster {
+  /** Server-side apply of the status; `uid` guards against another object of the same name. */
+  applyRunStatus(run: Ref & { uid: string }, status: WorldRunStatus): Promise<WorldRun>;
+  deleteRun(run: Ref & { uid: string }): Promise<void>;
+  createJob(job: Wire<V1Job>): Promise<Wire<V1Job>>;
+  readJob(ref: Ref): Promise<Wire<V1Job>>;
+  /** Pods go in the background, with their grace period. */
+  deleteJob(job: Ref & { uid: string }): Promise<void>;
+  createService(service: Wire<V1Service>): Promise<void>;
+  /** Without grace: the kubelet that should confirm is not there. */
+  forceDeletePod(pod: Ref & { uid: string }): Promise<void>;
+  createPin(pin: Wire<V1ConfigMap>): Promise<Wire<V1ConfigMap>>;
+  deletePin(ref: Ref & { uid: string }): Promise<void>;
+  /** What the Job controller last complained of; empty when it did not. */
+  jobTrouble(job: Ref & { uid: string }): Promise<string>;
+}
+
+/** Results as the controller uses them: the hub, the log reader and the run store behind one face. */
+export interface Results {
+  of(key: AttemptKey): AttemptResults;
+  /** Reads back from the store what an earlier process received. */
+  load(key: AttemptKey, nodes: number): Promise<void>;
+  /** Starts to read a container's log as it grows; a second call for the same pod changes nothing. */
+  trackLog(key: AttemptKey, pod: PodView): void;
+  /** Reads the log to its end and stores it; its facts are then in `of(key).logs`. */
+  finishLog(key: AttemptKey, pod: PodView): Promise<void>;
+  /** Drops what is kept in memory of a run that is over. */
+  forget(clientRunId: string): void;
+  putRecord(record: RunRecord): Promise<void>;
+  getRecord(clientRunId: string): Promise<RunRecord | undefined>;
+  /** A namespace's bytes in the store. */
+  usage(namespace: string): number;
+}

@@ -1,0 +1,268 @@
+import type { Wire, KubeObject } from '../../kube/resource.ts';
+import { resourceType } from '../../kube/resource.ts';
+import type { Condition } from '../../crds/common.ts';
+import { digestOf } from '../../crds/manifest.ts';
+import { DEFAULT_PROFILE_ANNOTATION, type RuntimeProfileSpec, type RuntimeProfileStatus } from '../../crds/runtime-profile.ts';
+import type { WorldRunSpec } from '../../crds/world-run.ts';
+import type { WorldRunStatus } from '../../crds/world-run-status.ts';
+import type { V1ConfigMap, V1Job, V1Node, V1Namespace } from '@kubernetes/client-node';
+import { ANNOTATIONS, LABELS } from '../identity.ts';
+
+/**
+ * What the caches keep of each object: the fields that deciding reads, and nothing else. A settled run is a few
+ * hundred bytes, whatever its manifest holds.
+ */
+
+export interface WorldRun extends KubeObject {
+  spec: WorldRunSpec;
+  status?: WorldRunStatus;
+}
+export interface RuntimeProfile extends KubeObject {
+  spec: RuntimeProfileSpec;
+  status?: RuntimeProfileStatus;
+}
+
+export const WORLD_RUNS = resourceType<WorldRun>({
+  group: 'worldflux.ai',
+  version: 'v1alpha1',
+  plural: 'worldruns',
+  namespaced: true,
+  kind: 'WorldRun',
+});
+export const RUNTIME_PROFILES = resourceType<RuntimeProfile>({
+  group: 'worldflux.ai',
+  version: 'v1alpha1',
+  plural: 'runtimeprofiles',
+  namespaced: false,
+  kind: 'RuntimeProfile',
+});
+
+interface RunIdentity {
+  uid: string;
+  namespace: string;
+  name: string;
+  generation: number;
+  /** RFC 3339. */
+  createdAt: string;
+  deleting: boolean;
+  resourceVersion: string;
+}
+
+/** Status as deciding needs it: the manifest and artifacts are written once, with the last word, and never read. */
+export type LiveStatus = Pick<
+  WorldRunStatus,
+  'conditions' | 'phase' | 'profile' | 'queuedSince' | 'clocks' | 'attempts' | 'attemptCount' | 'progress' | 'epoch' | 'observedGeneration'
+>;
+
+export interface LiveRun extends RunIdentity {
+  state: 'live';
+  spec: WorldRunSpec;
+  rerun: string | undefined;
+  status: LiveStatus;
+}
+
+/** A run that has ended. All that is left to do is to stop a child that still runs, and to forget it in time. */
+export interface SettledRun extends RunIdentity {
+  state: 'settled';
+  succeeded: boolean;
+  reason: string;
+  /** Milliseconds since the epoch. */
+  finishedAt: number;
+  ttlSeconds: number | undefined;
+  trackedByGitOps: boolean;
+  runKey: string | undefined;
+  profileDigest: string | undefined;
+}
+
+export type RunView = LiveRun | SettledRun;
+
+export function findCondition(conditions: readonly Condition[] | undefined, type: string): Condition | undefined {
+  return conditions?.find((c) => c.type === type);
+}
+
+/** Marks by which Argo CD and Flux find what they applied. */
+const GITOPS_MARKS = ['argocd.argoproj.io/tracking-id', 'kustomize.toolkit.fluxcd.io/name', 'helm.toolkit.fluxcd.io/name'];
+
+export function projectRun(object: WorldRun): RunView {
+  const meta = object.metadata ?? {};
+  const identity: RunIdentity = {
+    uid: meta.uid ?? '',
+    namespace: meta.namespace ?? '',
+    name: meta.name ?? '',
+    generation: meta.generation ?? 0,
+    createdAt: meta.creationTimestamp ?? '',
+    deleting: meta.deletionTimestamp !== undefined,
+    resourceVersion: meta.resourceVersion ?? '',
+  };
+  const status = object.status ?? {};
+  const finished = findCondition(status.conditions, 'Finished');
+  if (finished?.status === 'True') {
+    const succeeded = findCondition(status.conditions, 'Succeeded');
+    const marks = { ...meta.labels, ...meta.annotations };
+    return {
+      ...identity,
+      state: 'settled',
+      succeeded: succeeded?.status === 'True',
+      reason: succeeded?.reason ?? '',
+      finishedAt: Date.parse(finished.lastTransitionTime),
+      ttlSeconds: object.spec.ttlSecondsAfterFinished,
+      trackedByGitOps: GITOPS_MARKS.some((mark) => mark in marks),
+      runKey: object.spec.runKey,
+      profileDigest: status.profile?.digest,
+    };
+  }
+  return {
+    ...identity,
+    state: 'live',
+    spec: object.spec,
+    rerun: meta.annotations?.[ANNOTATIONS.rerun],
+    status: {
+      conditions: status.conditions,
+      phase: status.phase,
+      profile: status.profile,
+      queuedSince: status.queuedSince,
+      clocks: status.clocks,
+      attempts: status.attempts,
+      attemptCount: status.attemptCount,
+      progress: status.progress,
+      epoch: status.epoch,
+      observedGeneration: status.observedGeneration,
+    } as LiveStatus,
+  };
+}
+
+export interface ProfileView {
+  uid: string;
+  name: string;
+  generation: number;
+  isDefault: boolean;
+  createdAt: string;
+  /** SHA-256 of the spec; a run that starts pins it. */
+  digest: string;
+  spec: RuntimeProfileSpec;
+  status: RuntimeProfileStatus;
+}
+
+export function projectProfile(object: RuntimeProfile): ProfileView {
+  const meta = object.metadata ?? {};
+  return {
+    uid: meta.uid ?? '',
+    name: meta.name ?? '',
+    generation: meta.generation ?? 0,
+    isDefault: meta.annotations?.[DEFAULT_PROFILE_ANNOTATION] === 'true',
+    createdAt: meta.creationTimestamp ?? '',
+    digest: digestOf(object.spec),
+    spec: object.spec,
+    status: object.status ?? {},
+  };
+}
+
+export interface JobView {
+  uid: string;
+  namespace: string;
+  name: string;
+  /** Uid of the WorldRun that owns it; undefined for a Job that somebody else made. */
+  runUid: string | undefined;
+  templateDigest: string | undefined;
+  profileDigest: string | undefined;
+  profileName: string | undefined;
+  attempt: number;
+  createdAt: string;
+  deleting: boolean;
+  suspended: boolean;
+  /** The Job controller started a pod set; a queue's eviction clears it. */
+  startedAt: string | undefined;
+  active: number;
+  end: { status: 'Complete' | 'Failed'; reason: string; message: string; at: string } | undefined;
+}
+
+export function projectJob(object: Wire<V1Job>): JobView {
+  const meta = object.metadata ?? {};
+  const end = object.status?.conditions?.find((c) => (c.type === 'Complete' || c.type === 'Failed') && c.status === 'True');
+  return {
+    uid: meta.uid ?? '',
+    namespace: meta.namespace ?? '',
+    name: meta.name ?? '',
+    runUid: meta.ownerReferences?.find((o) => o.kind === 'WorldRun' && o.controller === true)?.uid,
+    templateDigest: meta.annotations?.[ANNOTATIONS.templateDigest],
+    profileDigest: meta.annotations?.[ANNOTATIONS.profileDigest],
+    profileName: meta.annotations?.[ANNOTATIONS.profileName],
+    attempt: Number(meta.labels?.[LABELS.attempt] ?? 0),
+    createdAt: meta.creationTimestamp ?? '',
+    deleting: meta.deletionTimestamp !== undefined,
+    suspended: object.spec?.suspend === true,
+    startedAt: object.status?.startTime,
+    active: object.status?.active ?? 0,
+    end:
+      end === undefined
+        ? undefined
+        : {
+            status: end.type as 'Complete' | 'Failed',
+            reason: end.reason ?? '',
+            message: end.message ?? '',
+            at: end.lastTransitionTime ?? '',
+          },
+  };
+}
+
+/** The profile as a run's first attempt started with it: a content-addressed, immutable ConfigMap. */
+export interface PinView {
+  name: string;
+  digest: string;
+  profileName: string;
+  spec: RuntimeProfileSpec;
+  uid: string;
+  /** Milliseconds since the epoch. */
+  createdAt: number;
+}
+
+export function projectPin(object: Wire<V1ConfigMap>): PinView {
+  const meta = object.metadata ?? {};
+  return {
+    name: meta.name ?? '',
+    digest: meta.annotations?.[ANNOTATIONS.profileDigest] ?? '',
+    profileName: meta.annotations?.[ANNOTATIONS.profileName] ?? '',
+    spec: JSON.parse(object.data?.['spec.json'] ?? '{}') as RuntimeProfileSpec,
+    uid: meta.uid ?? '',
+    createdAt: Date.parse(meta.creationTimestamp ?? '') || 0,
+  };
+}
+
+export interface NodeView {
+  name: string;
+  labels: Record<string, string>;
+  /** Allocatable amounts of extended resources, e.g. `nvidia.com/gpu`. */
+  extended: Record<string, number>;
+  ready: boolean;
+  /** When `ready` last changed; milliseconds since the epoch. */
+  readyChangedAt: number;
+}
+
+export function projectNode(object: Wire<V1Node>): NodeView {
+  const ready = object.status?.conditions?.find((c) => c.type === 'Ready');
+  const extended: Record<string, number> = {};
+  for (const [name, amount] of Object.entries(object.status?.allocatable ?? {})) {
+    if (name.includes('/')) extended[name] = Number(amount);
+  }
+  return {
+    name: object.metadata?.name ?? '',
+    labels: object.metadata?.labels ?? {},
+    extended,
+    ready: ready?.status === 'True',
+    readyChangedAt: Date.parse(ready?.lastTransitionTime ?? '') || 0,
+  };
+}
+
+export interface NamespaceView {
+  name: string;
+  labels: Record<string, string>;
+  terminating: boolean;
+}
+
+export function projectNamespace(object: Wire<V1Namespace>): NamespaceView {
+  return {
+    name: object.metadata?.name ?? '',
+    labels: object.metadata?.labels ?? {},
+    terminating: object.metadata?.deletionTimestamp !== undefined,
+  };
+}
