@@ -1,10 +1,10 @@
 import type { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { backoffMs } from './backoff.ts';
 import type { ClusterConfig } from './config.ts';
 import { deadline } from './deadline.ts';
 import { errorFromAnswer, errorFromNetwork, isKubeError, kubeError } from './errors.ts';
 import type { KubeError } from './errors.ts';
+import { pause } from './pause.ts';
 import { PODS, apiVersionOf, collectionPath, objectPath } from './resource.ts';
 import type { KubeObject, ObjectRef, ResourceType } from './resource.ts';
 import { HttpTransport } from './transport.ts';
@@ -255,9 +255,8 @@ export class KubeClient {
         const failure = interpret(nameOf(request), error, limit.signal);
         const delay = failures > MAX_RETRIES ? undefined : retryDelay(request, failure, failures);
         if (delay === undefined || delay >= limit.remainingMs()) throw failure;
-        await sleep(delay, undefined, { signal: limit.signal }).catch(() => {
-          throw interpret(nameOf(request), failure, limit.signal);
-        });
+        await pause(delay, limit.signal);
+        if (limit.signal.aborted) throw interpret(nameOf(request), failure, limit.signal);
       }
     }
   }

@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeClient } from './client.ts';
 import { isKubeError } from './errors.ts';
 import { microTime } from './micro-time.ts';
+import { pause } from './pause.ts';
 import { LEASES } from './resource.ts';
 import type { Wire } from './resource.ts';
 import type { V1Lease } from '@kubernetes/client-node';
@@ -227,6 +227,6 @@ export class LeaderElector {
 
   async #pause(signal: AbortSignal): Promise<void> {
     // Jittered, so that candidates that started together do not ask together for ever.
-    await sleep(this.#retryMs * (1 + Math.random() * 0.2), undefined, { signal }).catch(() => {});
+    await pause(this.#retryMs * (1 + Math.random() * 0.2), signal);
   }
 }

@@ -1,7 +1,8 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { backoffMs } from './backoff.ts';
+import type { BackoffOptions } from './backoff.ts';
 import type { KubeClient, Selection } from './client.ts';
 import { isKubeError, kubeError } from './errors.ts';
+import { pause } from './pause.ts';
 import type { KubeObject, ResourceType } from './resource.ts';
 import type { Replacement } from './store.ts';
 import { endsInitialEvents } from './watch.ts';
@@ -22,9 +23,10 @@ export interface ReflectorOptions<T extends KubeObject> {
   readonly onError: (error: unknown) => void;
   /** No event and no bookmark for this long means that the connection is dead, whatever TCP says. */
   readonly silenceMs?: number;
+  readonly backoff?: BackoffOptions;
 }
 
-const BACKOFF = { baseMs: 500, maxMs: 30_000 };
+const DEFAULT_BACKOFF = { baseMs: 500, maxMs: 30_000 };
 /** The API server sends a bookmark a minute. */
 const SILENCE_MS = 125_000;
 /** A watch that lasted this long shows that things work, so that the next failure is the first again. */
@@ -82,8 +84,8 @@ export class Reflector<T extends KubeObject> {
         if (performance.now() - startedAt > HEALTHY_MS) failures = 0;
         this.#report(error);
         this.#learnFrom(error);
-        const wait = Math.max(backoffMs(++failures, BACKOFF), retryAfterOf(error));
-        await sleep(wait, undefined, { signal }).catch(() => {});
+        const wait = Math.max(backoffMs(++failures, this.#options.backoff ?? DEFAULT_BACKOFF), retryAfterOf(error));
+        await pause(wait, signal);
       }
     }
   }

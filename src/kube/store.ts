@@ -120,15 +120,13 @@ export class Store<T extends KubeObject, P> {
   }
 
   #finish(number: number, resourceVersion: string): void {
-    if (!isUpTo(this.#seen, resourceVersion) && isComparable(this.#seen, resourceVersion)) {
+    if (isNewer(this.#seen, resourceVersion)) {
       this.#distrust();
       throw new Error(`the list is of version ${resourceVersion}, older than what was seen: was etcd restored?`);
     }
     for (const [key, entry] of this.#entries) {
       // Newer than the list: our own write while it was on its way. The watch will tell what became of it.
-      const isNewer =
-        isComparable(entry.resourceVersion, resourceVersion) && !isUpTo(entry.resourceVersion, resourceVersion);
-      if (entry.listedIn !== number && !isNewer) this.#drop(key, entry);
+      if (entry.listedIn !== number && !isNewer(entry.resourceVersion, resourceVersion)) this.#drop(key, entry);
     }
     this.#seen = resourceVersion;
   }
@@ -203,12 +201,11 @@ function versionOf(object: KubeObject): string {
   return object.metadata?.resourceVersion ?? '';
 }
 
-function isComparable(a: string, b: string): boolean {
-  return compareResourceVersions(a, b) !== undefined;
+/** False, like `isUpTo`, when they cannot be compared: then the newcomer is believed. */
+function isNewer(a: string, b: string): boolean {
+  return (compareResourceVersions(a, b) ?? 0) > 0;
 }
 
-/** False when they cannot be compared: then the newcomer is believed. */
 function isUpTo(a: string, b: string): boolean {
-  const order = compareResourceVersions(a, b);
-  return order !== undefined && order <= 0;
+  return (compareResourceVersions(a, b) ?? 1) <= 0;
 }

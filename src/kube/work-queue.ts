@@ -11,7 +11,7 @@ export interface Requeue {
   readonly lane?: Lane;
 }
 
-/** Hooks for metrics and logs. All durations are milliseconds. */
+/** Hooks for metrics and logs; they must not throw. All durations are milliseconds. */
 export interface WorkQueueObserver {
   /** A key left the queue after waiting in it. */
   taken?(key: string, lane: Lane, waitedMs: number): void;
@@ -246,8 +246,8 @@ export class WorkQueue {
     this.#running++;
     item.lane = undefined;
     item.isRunning = true;
-    observer?.taken?.(item.key, lane, startedAt - item.queuedAt);
     try {
+      observer?.taken?.(item.key, lane, startedAt - item.queuedAt);
       const requeue = await handle(item.key, this.#stopping.signal);
       item.failures = 0;
       if (requeue) this.addAfter(item.key, requeue.afterMs, requeue.lane);
@@ -256,8 +256,8 @@ export class WorkQueue {
     }
     item.isRunning = false;
     this.#running--;
-    observer?.done?.(item.key, performance.now() - startedAt);
     this.#settle(item);
+    observer?.done?.(item.key, performance.now() - startedAt);
   }
 
   #failed(item: Item, lane: Lane, error: unknown): void {
