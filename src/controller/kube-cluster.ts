@@ -71,9 +71,11 @@ export class KubeCluster implements Cluster, ProfileCluster {
 
   async jobTrouble(job: Ref & { uid: string }): Promise<string> {
     // events.k8s.io has no field selector on the reason; a Job has a handful of events at most.
-    const page = await this.#client.list(EVENTS, { namespace: job.namespace, fieldSelector: `regarding.uid=${job.uid}` });
-    const words = page.items.filter((event) => event.reason === 'FailedCreate').map((event) => event.note ?? '');
-    return words.at(-1) ?? '';
+    let words = '';
+    for await (const event of this.#client.list(EVENTS, { namespace: job.namespace, fieldSelector: `regarding.uid=${job.uid}` })) {
+      if (event.reason === 'FailedCreate') words = event.note ?? '';
+    }
+    return words;
   }
 
   async applyProfileStatus(profile: { name: string; uid: string }, status: object): Promise<void> {

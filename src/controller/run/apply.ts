@@ -4,12 +4,13 @@ import type { WorldRunStatus } from '../../crds/world-run-status.ts';
 import { digestOf } from '../../crds/manifest.ts';
 import { isKubeError } from '../../kube/errors.ts';
 import { planCostUSD } from '../cost.ts';
+import { recordKey } from '../../results/keys.ts';
 import { ANNOTATIONS, childName, clientRunId, LABELS, MANAGER, pinName, runId } from '../identity.ts';
 import type { Decision } from './decision.ts';
-import { terminalStatus, recordOf } from './ending.ts';
+import { recordFor, recordOf, terminalStatus } from './ending.ts';
 import type { Cluster, Results } from './ports.ts';
 import { buildStatus, type StatusFacts } from './status.ts';
-import type { Situation } from './situation.ts';
+import type { ResultsVerdict, Situation } from './situation.ts';
 import { projectJob, type LiveRun } from './view.ts';
 import { currentAttempt, openAttempt, type World } from './world.ts';
 import { attemptTimes } from './clocks.ts';
@@ -47,7 +48,9 @@ export interface Apply {
 
 type Profile = { name: string; digest: string; spec: RuntimeProfileSpec };
 
-/** How often a log is tried before the run ends without the rest of it. */
+/** The run forwards secrets: its log is stored only once their fingerprints are known. */
+export const hasSecrets = (run: LiveRun): boolean => (run.spec.forwardProviderEnv ?? []).length > 0;
+
 const idsOf = (run: LiveRun, installation: Installation) => ({
   runId: runId(run.createdAt, run.uid),
   clientRunId: clientRunId(installation.id, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey }),
@@ -92,13 +95,13 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
       memory.collectSince = ctx.now();
       return;
     case 'loadResults':
-      await results.load({ clientRunId: ids.clientRunId, attempt: decision.attempt }, run.spec.nodes);
+      await results.load({ clientRunId: ids.clientRunId, runUid: run.uid, attempt: decision.attempt }, run.spec.nodes);
       memory.loaded.add(decision.attempt);
       return;
     case 'finishLog': {
       const pod = world.pods.find((p) => p.rank === decision.rank && !p.gone) ?? world.pods.find((p) => p.rank === decision.rank);
       memory.logTries.set(decision.rank, (memory.logTries.get(decision.rank) ?? 0) + 1);
-      if (pod !== undefined) await results.finishLog({ clientRunId: ids.clientRunId, attempt: decision.attempt }, pod);
+      if (pod !== undefined) await results.finishLog({ clientRunId: ids.clientRunId, runUid: run.uid, attempt: decision.attempt }, pod, hasSecrets(run));
       return;
     }
     case 'forceDeletePod':
@@ -308,36 +311,41 @@ async function confirmJobGone(ctx: Apply, world: World, uid: string): Promise<vo
 
 function adopted(world: World, ctx: Apply): WorldRunStatus {
   const { run, memory } = world;
-  const record = memory.record!;
+  const { status: earlier = {}, manifest, clientRunId: id } = memory.record!;
+  const succeeded = earlier.conditions?.find((c) => c.type === 'Succeeded');
+  const well = succeeded?.status === 'True';
   const situation: Situation = {
     is: 'finished',
-    status: record.succeeded ? 'succeeded' : 'failed',
+    status: well ? 'succeeded' : 'failed',
     reason: 'AlreadyRecorded',
-    message: `Run ${record.runId} with this runKey ended ${record.succeeded ? 'well' : `with ${record.reason}`} at ${record.finishedAt}; its record was adopted. To execute it again, annotate the run with ${ANNOTATIONS.rerun}: ${record.runId}`,
+    message: `Run ${earlier.runId} with this runKey ended ${well ? 'well' : `with ${succeeded?.reason}`} at ${memory.record!.finishedAt}; its record was adopted. To execute it again, annotate the run with ${ANNOTATIONS.rerun}: ${earlier.runId}`,
     results: { stored: true, reason: 'Stored', message: 'Recorded by the earlier run.' },
   };
   const status = buildStatus(run, situation, factsOf(world, ctx, situation));
-  return terminalStatus(status, { manifest: record.manifest, artifacts: record.artifacts, log: record.log, manifestPath: `${record.clientRunId}/manifest.json` });
+  return terminalStatus(status, { manifest: manifest!, artifacts: earlier.artifacts ?? [], log: earlier.result?.log, manifestPath: recordKey(id) });
 }
 
-/** How long a store that cannot be written may delay the last word, beyond the time to upload. */
+/** The last word: the record in the store first, then the one status write that makes the run terminal. */
 async function record(ctx: Apply, world: World, { ending }: Decision & { do: 'record' }): Promise<void> {
   const { run, memory, now } = world;
-  const situationOf = (results: (Situation & { is: 'finished' })['results']): Situation => ({ is: 'finished', status: ending.status, reason: ending.reason, message: ending.message, results });
-  const done = recordOf(world, ending, idsOf(run, ctx.installation));
-  let verdict = done.verdict;
-  if (done.record !== undefined && (memory.recordFailedAt === undefined || now - memory.recordFailedAt < run.spec.timeouts.uploadSeconds * 1000)) {
-    try {
-      await ctx.results.putRecord(done.record);
-    } catch (error) {
-      memory.recordFailedAt ??= now;
-      throw error;
-    }
-  } else if (done.record !== undefined) {
-    verdict = { stored: false, reason: 'StoreUnavailable', message: 'The run store could not be written in time; the manifest here is the only record.' };
+  const ids = idsOf(run, ctx.installation);
+  const { verdict, keeps, words } = recordOf(world, ending, ids);
+  const finish = (results: ResultsVerdict): WorldRunStatus => {
+    const situation: Situation = { is: 'finished', status: ending.status, reason: ending.reason, message: ending.message, results };
+    return terminalStatus(buildStatus(run, situation, { ...factsOf(world, ctx, situation), attempt: ending.attempt, clocks: ending.clocks }), words);
+  };
+  if (!keeps) return write(ctx, world, finish(verdict));
+  // A store that cannot be written delays the end by the time to upload, not for ever.
+  const patience = run.spec.timeouts.uploadSeconds * 1000;
+  if (memory.recordFailedAt !== undefined && now - memory.recordFailedAt >= patience) {
+    return write(ctx, world, finish({ stored: false, reason: 'StoreUnavailable', message: 'The run store could not be written in time; the manifest here is the only record.' }));
   }
-  const situation = situationOf(verdict);
-  const facts = { ...factsOf(world, ctx, situation), attempt: ending.attempt, clocks: ending.clocks };
-  const status = buildStatus(run, situation, facts);
-  await write(ctx, world, terminalStatus(status, done.words));
+  const status = finish(verdict);
+  try {
+    await ctx.results.putRecord(recordFor(world, ids.clientRunId, status, words));
+  } catch (error) {
+    memory.recordFailedAt ??= now;
+    throw error;
+  }
+  await write(ctx, world, status);
 }

@@ -6,7 +6,7 @@ import { podState, type PodView } from '../../runtime/local/pod-state.ts';
 import { AdmissionLedger } from '../admission/ledger.ts';
 import type { Caches } from '../caches.ts';
 import { clientRunId } from '../identity.ts';
-import { apply, type Apply, type Installation } from './apply.ts';
+import { apply, hasSecrets, type Apply, type Installation } from './apply.ts';
 import { decide, decideSettled } from './decide.ts';
 import { observe, profileKeysOf, type Observed } from './observe.ts';
 import type { Cluster, Results } from './ports.ts';
@@ -137,6 +137,7 @@ export class RunController {
       maxArtifactBytes: parseQuantity(profile.limits.maxArtifactBytes),
       uploadSeconds: timeouts.uploadSeconds,
       collectNow: world.memory.collectSince !== undefined,
+      stopping: world.pods.some((pod) => pod.deleting && !pod.gone),
       recorded: false,
     };
   }
@@ -266,7 +267,7 @@ export class RunController {
     if (change.type !== 'deleted' && state.at === 'running') {
       const id = clientRunId(this.#o.installation.id, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey });
       const { number } = currentAttempt({ run, jobs: this.#o.caches.jobs.byIndex('run', run.uid), memory: this.#memory(run.uid) });
-      if (pod.collector !== undefined) this.#o.results.trackLog({ clientRunId: id, attempt: number }, pod);
+      if (pod.collector !== undefined) this.#o.results.trackLog({ clientRunId: id, runUid: run.uid, attempt: number }, pod, hasSecrets(run));
     }
     this.#add(run, state.at === 'ended' || change.type === 'deleted' ? 'finish' : 'start');
   }

@@ -30,7 +30,7 @@ export function decideStart(world: World, number: number): Decision {
   }
   if (spec.runKey !== undefined && number === 1 && !spec.dryRun) {
     if (memory.record === undefined) return { do: 'lookUpRecord' };
-    if (memory.record !== null && run.rerun !== memory.record.runId) return { do: 'adoptRecord' };
+    if (memory.record?.state === 'Finished' && memory.record.uid !== run.uid && run.rerun !== memory.record.status?.runId) return { do: 'adoptRecord' };
   }
 
   const queueLeft = spec.timeouts.queueSeconds - clocks.queueSeconds;

@@ -5,9 +5,10 @@ import { actualCostUSD } from '../cost.ts';
 import { VERSION } from '../../version.ts';
 import type { Ending } from './decision.ts';
 import { buildManifest } from './manifest.ts';
-import type { RunRecord } from './record.ts';
+import type { RunRecord } from '../../results/records.ts';
 import type { ResultsVerdict } from './situation.ts';
 import type { World } from './world.ts';
+import { recordKey } from '../../results/keys.ts';
 
 /** The last word on a run: its manifest, its record in the store, and the status that holds both. Pure. */
 
@@ -23,7 +24,7 @@ export function recordOf(
   world: World,
   ending: Ending,
   ids: { runId: string; clientRunId: string },
-): { verdict: ResultsVerdict; record: RunRecord | undefined; words: LastWords } {
+): { verdict: ResultsVerdict; keeps: boolean; words: LastWords } {
   const { run, results, pinned, profile } = world;
   const from = pinned ?? (profile && { name: profile.name, digest: profile.digest, spec: profile.spec });
   const collected = [...results.results.values()].toSorted((a, b) => a.rank - b.rank);
@@ -54,30 +55,25 @@ export function recordOf(
   const verdict = verdictOf(world, collects, collected, attempt?.startedAt !== undefined);
   // A runKey promises that the run is found again; a run without results and key needs no record.
   const keeps = collects || run.spec.runKey !== undefined;
-  const record: RunRecord | undefined = keeps
-    ? {
-        schemaVersion: 1,
-        ...ids,
-        runKey: run.spec.runKey,
-        namespace: run.namespace,
-        name: run.name,
-        uid: run.uid,
-        specDigest: digestOf(run.spec),
-        succeeded: ending.status === 'succeeded',
-        reason: ending.reason,
-        message: ending.message,
-        manifest,
-        manifestDigest: digestOf(manifest),
-        artifacts,
-        log,
-        finishedAt,
-        storedBytes: artifacts.reduce((sum, a) => sum + (a.state === 'Stored' ? (a.sizeBytes ?? 0) : 0), log?.bytes ?? 0),
-      }
-    : undefined;
+  return { verdict, keeps, words: { manifest, artifacts, log, manifestPath: keeps ? recordKey(ids.clientRunId) : undefined } };
+}
+
+/** What the store keeps of the run when its object is gone; `status` is the one that is about to be written. */
+export function recordFor(world: World, clientRunId: string, status: WorldRunStatus, { manifest, artifacts, log }: LastWords): RunRecord {
+  const { run } = world;
   return {
-    verdict,
-    record,
-    words: { manifest, artifacts, log, manifestPath: record === undefined ? undefined : `${ids.clientRunId}/manifest.json` },
+    version: 1,
+    clientRunId,
+    namespace: run.namespace,
+    name: run.name,
+    uid: run.uid,
+    ...(run.spec.runKey !== undefined && { runKey: run.spec.runKey }),
+    specDigest: digestOf(run.spec),
+    state: 'Finished',
+    status,
+    manifest,
+    finishedAt: manifest.finished_at,
+    bytes: artifacts.reduce((sum, a) => sum + (a.state === 'Stored' ? (a.sizeBytes ?? 0) : 0), log?.bytes ?? 0),
   };
 }
 

@@ -1,5 +1,5 @@
 import type { AttemptResults } from '../../results/contract.ts';
-import { parseTerminationMessage } from '../../results/collector/termination-message.ts';
+import { parseTerminationMessage } from '../../results/termination-message.ts';
 import type { PodView } from '../../runtime/local/pod-state.ts';
 import { DEFAULT_PROFILE, type Caches } from '../caches.ts';
 import { clientRunId } from '../identity.ts';
@@ -79,7 +79,7 @@ function podsOf(from: Observed, runUid: string): World['pods'] {
 function withTerminationMessages(results: AttemptResults, pods: World['pods'], jobUid: string | undefined): AttemptResults {
   const left = pods.flatMap((pod) => {
     if (pod.jobUid !== jobUid || pod.collector?.is !== 'terminated' || results.results.has(pod.rank)) return [];
-    const parsed = parseTerminationMessage(pod.collector.message, { rank: pod.rank, podUid: pod.uid, at: pod.collector.finishedAt });
+    const parsed = parseTerminationMessage(pod.collector.message, { rank: pod.rank, podUid: pod.uid, collectedAt: pod.collector.finishedAt });
     return parsed === undefined ? [] : [[pod.rank, parsed] as const];
   });
   return left.length === 0 ? results : { ...results, results: new Map([...results.results, ...left]) };

@@ -1,9 +1,9 @@
 import type { V1ConfigMap, V1Job, V1Service } from '@kubernetes/client-node';
 import type { Wire } from '../../kube/resource.ts';
 import type { WorldRunStatus } from '../../crds/world-run-status.ts';
-import type { AttemptKey, AttemptResults } from '../../results/contract.ts';
+import type { AttemptKey, AttemptResults, RunAttempt } from '../../results/contract.ts';
 import type { PodView } from '../../runtime/local/pod-state.ts';
-import type { RunRecord } from './record.ts';
+import type { RunRecord } from '../../results/records.ts';
 import type { WorldRun } from './view.ts';
 
 /** Everything that a run's controller does to the outside. Faults are injected here. */
@@ -38,11 +38,11 @@ export interface Cluster {
 export interface Results {
   of(key: AttemptKey): AttemptResults;
   /** Reads back from the store what an earlier process received. */
-  load(key: AttemptKey, nodes: number): Promise<void>;
+  load(key: RunAttempt, nodes: number): Promise<void>;
   /** Starts to read a container's log as it grows; a second call for the same pod changes nothing. */
-  trackLog(key: AttemptKey, pod: PodView): void;
+  trackLog(key: RunAttempt, pod: PodView, secrets: boolean): void;
   /** Reads the log to its end and stores it; its facts are then in `of(key).logs`. */
-  finishLog(key: AttemptKey, pod: PodView): Promise<void>;
+  finishLog(key: RunAttempt, pod: PodView, secrets: boolean): Promise<void>;
   /** Drops what is kept in memory of a run that is over. */
   forget(clientRunId: string): void;
   putRecord(record: RunRecord): Promise<void>;

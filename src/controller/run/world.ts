@@ -4,7 +4,7 @@ import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import type { AttemptResults } from '../../results/contract.ts';
 import type { PodView } from '../../runtime/local/pod-state.ts';
 import type { Reservation } from '../admission/ledger.ts';
-import type { RunRecord } from './record.ts';
+import type { RunRecord } from '../../results/records.ts';
 
 /** Everything that deciding may look at, gathered from the caches without I/O. */
 export interface World {

@@ -2,6 +2,8 @@ import type { V1Container, V1EnvVar, V1Job, V1PodSpec, V1Service, V1Toleration, 
 import type { Wire } from '../../kube/resource.ts';
 import type { LocalProfile, RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import type { WorldRunSpec } from '../../crds/world-run.ts';
+import { parseQuantity } from '../../kube/quantity.ts';
+import { CONFIG_VARIABLE, type CollectorConfig } from '../../results/collector/config.ts';
 import { COLLECTOR_CONTAINER, SOURCE_CONTAINER, USER_CONTAINER } from './pod-state.ts';
 
 /** A run and its profile → the Job (and Service) of one attempt. Pure: the same input gives the same bytes. */
@@ -14,6 +16,7 @@ export const PATHS = {
   /** The collector's own state; the user's container does not see it. */
   state: '/worldflux-collector/state',
   token: '/worldflux-collector/token',
+  secrets: '/worldflux-collector/secrets',
 } as const;
 
 export interface JobPlan {
@@ -161,36 +164,31 @@ const SIDECAR_RESOURCES = { requests: { cpu: '10m', memory: '64Mi' }, limits: { 
 
 function collectorContainer(plan: JobPlan, collector: CollectorPlan): Wire<V1Container> {
   const { outputs, timeouts } = plan.run;
-  const config = {
+  const secrets = providerEnv(plan);
+  const config: CollectorConfig = {
     gatewayUrl: collector.gatewayUrl,
     caPem: collector.caPem,
     clientRunId: plan.clientRunId,
     attempt: plan.attempt,
-    nodes: plan.run.nodes,
     outputs: {
       metricsFile: outputs.metricsFile,
       seriesFile: outputs.seriesFile,
       artifacts: outputs.artifacts ?? [],
       ranks: outputs.ranks,
     },
-    maxArtifactBytes: plan.profile.limits.maxArtifactBytes,
+    limits: { maxArtifactBytes: parseQuantity(plan.profile.limits.maxArtifactBytes) },
     uploadSeconds: timeouts.uploadSeconds,
     outputDir: PATHS.output,
     stateDir: PATHS.state,
     tokenFile: `${PATHS.token}/token`,
-    secretEnv: providerEnv(plan).map((entry) => `WORLDFLUX_SECRET_${entry.name}`),
+    ...(secrets.length > 0 && { secretEnvDir: PATHS.secrets }),
   };
   return {
     name: COLLECTOR_CONTAINER,
     image: collector.image,
     args: ['collector'],
     restartPolicy: 'Always',
-    env: [
-      { name: 'WORLDFLUX_COLLECT_CONFIG', value: JSON.stringify(config) },
-      ...(plan.run.nodes > 1 ? [{ name: 'WORLDFLUX_RANK', valueFrom: RANK }] : []),
-      // The values serve to find them in the log: only salted fingerprints leave the pod.
-      ...providerEnv(plan).map((entry) => ({ ...entry, name: `WORLDFLUX_SECRET_${entry.name}` })),
-    ],
+    env: [{ name: CONFIG_VARIABLE, value: JSON.stringify(config) }],
     resources: SIDECAR_RESOURCES,
     securityContext: { ...RESTRICTED, readOnlyRootFilesystem: true },
     terminationMessagePolicy: 'File',
@@ -198,6 +196,8 @@ function collectorContainer(plan: JobPlan, collector: CollectorPlan): Wire<V1Con
       { name: 'worldflux-output', mountPath: PATHS.output },
       { name: 'worldflux-state', mountPath: PATHS.state },
       { name: 'worldflux-token', mountPath: PATHS.token, readOnly: true },
+      // The values serve to find them in the log: only salted fingerprints leave the pod.
+      ...(secrets.length > 0 ? [{ name: 'worldflux-secrets', mountPath: PATHS.secrets, readOnly: true }] : []),
     ],
   };
 }
@@ -261,6 +261,12 @@ function podSpec(plan: JobPlan, local: LocalProfile): Wire<V1PodSpec> {
         },
       },
     );
+    const secrets = providerEnv(plan).map(({ name, valueFrom }) => {
+      const { name: secret, key } = valueFrom!.secretKeyRef!;
+      // Optional here: where it is missing, the user's container says so in words, a failed mount would not.
+      return { secret: { name: secret!, items: [{ key, path: name }], optional: true } };
+    });
+    if (secrets.length > 0) own.volumes.push({ name: 'worldflux-secrets', projected: { defaultMode: 0o444, sources: secrets } });
     init.push(collectorContainer(plan, collector));
   }
   const uid = local.securityContext.runAsUser;
