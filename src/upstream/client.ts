@@ -1,0 +1,267 @@
+import { createHash } from 'node:crypto';
+import canonicalize from 'canonicalize';
+import { HttpError, type GuardedHttp, type OutgoingAnswer, type StreamBody } from '../net/http.ts';
+import { PINNED, ROLES, type Contract, type Role, type Values } from './contract.ts';
+import * as decode from './decode.ts';
+import { encode } from './encode.ts';
+import { fromHttp, fromStatus, fromUploadStatus, UpstreamError } from './errors.ts';
+import { probeOpenApi } from './probe.ts';
+import type { UploadSet } from './upload-set.ts';
+
+/** One WorldFlux API with one key. Every call throws an UpstreamError; nothing here retries. */
+
+export interface Target {
+  /** Origin and, if any, path prefix; no trailing slash. */
+  readonly baseURL: string;
+  /** The bearer key. Opaque. */
+  readonly key: string;
+}
+
+export interface RunRequest {
+  readonly set: UploadSet;
+  readonly project: ProjectRef;
+  /** Already redacted; undefined where the log goes by the artifact channel. */
+  readonly logLines: readonly string[] | undefined;
+}
+
+export interface ProjectRef {
+  readonly name: string;
+  /** Undefined where the server's list could not be read. */
+  readonly id: string | undefined;
+}
+
+export interface ArtifactRequest {
+  readonly cloudRunId: string | undefined;
+  readonly clientRunId: string;
+  readonly project: ProjectRef;
+  readonly name: string;
+  readonly path: string;
+  /** Bytes. */
+  readonly sizeBytes: number;
+  /** Lower-case hex. */
+  readonly sha256: string;
+  readonly contentType: string;
+}
+
+const TIMEOUT_MS = 30_000;
+/** A run's body may hold megabytes of log over a slow line. */
+const RUN_TIMEOUT_MS = 120_000;
+const MAX_DOCUMENT = 16 * 1024 * 1024;
+const MAX_MANIFEST = 4 * 1024 * 1024;
+
+export class Upstream {
+  readonly #http: GuardedHttp;
+  readonly #base: URL;
+  readonly #key: string;
+  readonly contract: Contract;
+
+  constructor(http: GuardedHttp, target: Target, contract: Contract) {
+    this.#http = http;
+    this.#base = new URL(target.baseURL);
+    this.#key = target.key;
+    this.contract = contract;
+  }
+
+  has(role: Role): boolean {
+    return this.contract.routes[role] !== undefined;
+  }
+
+  async health(signal: AbortSignal): Promise<void> {
+    if (this.has('health')) await this.#call('health', {}, signal);
+  }
+
+  /** Undefined where the list cannot be had; the project's name is then used as it is. */
+  async projects(signal: AbortSignal): Promise<decode.Project[] | undefined> {
+    if (!this.has('projects')) return undefined;
+    return decode.projectsIn(await this.#call('projects', {}, signal));
+  }
+
+  /** Null where the ledger is empty. */
+  async ledgerHead(project: ProjectRef, signal: AbortSignal): Promise<string | null> {
+    const head = decode.headIn(await this.#call('ledgerRead', projectValues(project), signal));
+    if (head === undefined)
+      throw new UpstreamError({ kind: 'unexpected' }, ROLES.ledgerRead, 'the answer holds no head');
+    return head;
+  }
+
+  /** Compare and swap: a conflict where the head is no longer `expected`. */
+  async advanceLedger(
+    project: ProjectRef,
+    move: { expected: string | null; head: string; clientRunId: string; cloudRunId: string | undefined },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const values: Values = {
+      ...projectValues(project),
+      expectedHead: move.expected,
+      head: move.head,
+      clientRunId: move.clientRunId,
+      ...(move.cloudRunId === undefined ? {} : { cloudRunId: move.cloudRunId }),
+    };
+    await this.#call('ledgerWrite', values, signal);
+  }
+
+  /** The cloud run id, if the answer names one. */
+  async postRun({ set, project, logLines }: RunRequest, signal: AbortSignal): Promise<string | undefined> {
+    const values: Values = {
+      ...projectValues(project),
+      clientRunId: set.clientRunId,
+      manifest: set.manifest,
+      manifestDigest: set.manifestDigest,
+      metrics: set.metrics,
+      ...(logLines === undefined ? {} : { logLines }),
+    };
+    return decode.runIdIn(await this.#call('run', values, signal, RUN_TIMEOUT_MS));
+  }
+
+  /** Whether `post a run` has a place for log lines. */
+  get takesLogLines(): boolean {
+    return this.contract.routes.run?.slots.some(({ value }) => value === 'logLines') === true;
+  }
+
+  async initiate(
+    artifact: ArtifactRequest,
+    signal: AbortSignal,
+  ): Promise<{ artifactId: string; upload: decode.UploadInstructions | undefined }> {
+    const { artifactId, upload } = decode.initiatedIn(await this.#call('initiate', artifactValues(artifact), signal));
+    if (artifactId === undefined)
+      throw new UpstreamError({ kind: 'unexpected' }, ROLES.initiate, 'the answer names no artifact');
+    return { artifactId, upload };
+  }
+
+  /** Streams the bytes to where `initiate` said. The key goes along only to the API's own origin. */
+  async upload(
+    instructions: decode.UploadInstructions,
+    body: StreamBody,
+    contentType: string,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const doing = 'upload an artifact';
+    const url = URL.canParse(instructions.url, this.#base.href) ? new URL(instructions.url, this.#base) : undefined;
+    if (url === undefined)
+      throw new UpstreamError({ kind: 'unexpected' }, doing, 'the answer holds no URL to upload to');
+    try {
+      const answer = await this.#http.send({
+        method: instructions.method,
+        url,
+        headers: { 'content-type': contentType, ...instructions.headers },
+        body,
+        signal,
+        ...(url.origin === this.#base.origin ? { credentials: this.#credentials() } : {}),
+      });
+      if (answer.status >= 300) throw fromUploadStatus(doing, answer.status, answer.headers, Date.now());
+    } catch (cause) {
+      throw fromHttp(doing, cause);
+    }
+  }
+
+  async commit(artifact: ArtifactRequest, artifactId: string, signal: AbortSignal): Promise<void> {
+    await this.#call('commit', { ...artifactValues(artifact), artifactId }, signal);
+  }
+
+  async abort(artifact: ArtifactRequest, artifactId: string, signal: AbortSignal): Promise<void> {
+    await this.#call('abort', { ...artifactValues(artifact), artifactId }, signal);
+  }
+
+  /** The cloud run id of a run that is there under this client_run_id. */
+  async findRun(clientRunId: string, signal: AbortSignal): Promise<string | undefined> {
+    if (!this.has('findRun')) return undefined;
+    return decode.findRunIn(await this.#call('findRun', { clientRunId }, signal), clientRunId);
+  }
+
+  /** `sha256:<hex>` of the canonical form of the manifest that is there; undefined where it cannot be read. */
+  async manifestDigest(cloudRunId: string, signal: AbortSignal): Promise<string | undefined> {
+    if (!this.has('readManifest')) return undefined;
+    const manifest = decode.manifestIn(
+      await this.#call('readManifest', { cloudRunId }, signal, TIMEOUT_MS, MAX_MANIFEST),
+    );
+    const text = manifest === undefined ? undefined : canonicalize(manifest);
+    return text === undefined ? undefined : `sha256:${createHash('sha256').update(text).digest('hex')}`;
+  }
+
+  async readArtifact(artifactId: string, signal: AbortSignal): Promise<decode.ReadArtifact | undefined> {
+    if (!this.has('readArtifact')) return undefined;
+    return decode.artifactIn(await this.#call('readArtifact', { artifactId }, signal));
+  }
+
+  #credentials() {
+    return { origin: this.#base.origin, header: 'authorization', value: `Bearer ${this.#key}` };
+  }
+
+  /** The parsed answer of a success. */
+  async #call(
+    role: Role,
+    values: Values,
+    signal: AbortSignal,
+    timeoutMs = TIMEOUT_MS,
+    maxAnswerBytes?: number,
+  ): Promise<unknown> {
+    const doing = ROLES[role];
+    const route = this.contract.routes[role];
+    if (route === undefined) throw new UpstreamError({ kind: 'contract' }, doing, 'the contract has no such route');
+    const { target, body } = encode(route, values, doing);
+    let answer: OutgoingAnswer;
+    try {
+      answer = await this.#http.send({
+        method: route.method,
+        url: joined(this.#base, target),
+        headers: { accept: 'application/json', ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+        ...(body === undefined ? {} : { body }),
+        ...(role === 'health' ? {} : { credentials: this.#credentials() }),
+        signal,
+        timeoutMs,
+        ...(maxAnswerBytes === undefined ? {} : { maxAnswerBytes }),
+      });
+    } catch (cause) {
+      throw fromHttp(doing, cause);
+    }
+    const parsed = decode.parseJson(answer.body);
+    if (answer.status >= 300) throw fromStatus(doing, answer.status, answer.headers, parsed, Date.now());
+    return parsed;
+  }
+}
+
+/** Reads the contract of a target. Without a document (404, 401, no JSON) the pinned one; throws when nobody answers. */
+export async function readContract(http: GuardedHttp, baseURL: string, signal: AbortSignal): Promise<Contract> {
+  const doing = 'read /openapi.json';
+  let answer: OutgoingAnswer;
+  try {
+    const url = joined(new URL(baseURL), '/openapi.json');
+    answer = await http.send({
+      method: 'GET',
+      url,
+      headers: { accept: 'application/json' },
+      signal,
+      timeoutMs: TIMEOUT_MS,
+      maxAnswerBytes: MAX_DOCUMENT,
+    });
+  } catch (cause) {
+    if (cause instanceof HttpError && cause.kind === 'answer') return PINNED;
+    throw fromHttp(doing, cause);
+  }
+  if (answer.status >= 500 || answer.status === 429)
+    throw fromStatus(doing, answer.status, answer.headers, undefined, Date.now());
+  if (answer.status >= 300) return PINNED;
+  return probeOpenApi(decode.parseJson(answer.body)) ?? PINNED;
+}
+
+function joined(base: URL, target: string): URL {
+  return new URL(`${base.origin}${base.pathname.replace(/\/$/, '')}${target}`);
+}
+
+const projectValues = ({ name, id }: ProjectRef): Values => ({
+  project: name,
+  ...(id === undefined ? {} : { projectId: id }),
+});
+
+function artifactValues(artifact: ArtifactRequest): Values {
+  return {
+    ...projectValues(artifact.project),
+    clientRunId: artifact.clientRunId,
+    ...(artifact.cloudRunId === undefined ? {} : { cloudRunId: artifact.cloudRunId }),
+    artifactName: artifact.name,
+    artifactPath: artifact.path,
+    sizeBytes: artifact.sizeBytes,
+    sha256: artifact.sha256,
+    contentType: artifact.contentType,
+  };
+}
