@@ -132,12 +132,12 @@ function fieldOf(root: Root, name: string, schema: unknown, required: boolean, d
   const absorb = (value: unknown, level: number): void => {
     const node = resolve(root, value);
     if (!isObject(node) || level > MAX_DEPTH || root.nodesLeft <= 0) return;
-    root.nodesLeft -= 1;
+    const named = Object.entries(isObject(node['properties']) ? node['properties'] : {});
+    root.nodesLeft -= 1 + named.length;
     for (const kind of [node['type']].flat())
       if (typeof kind === 'string' && kind !== 'null') kinds.add(kind as FieldKind);
     format ??= text(node['format']);
-    for (const [key, property] of Object.entries(isObject(node['properties']) ? node['properties'] : {}))
-      properties.set(key, property);
+    for (const [key, property] of named) properties.set(key, property);
     for (const key of list(node['required'])) if (typeof key === 'string') demanded.add(key);
     for (const part of list(node['allOf'])) absorb(part, level + 1);
     const choices = [...list(node['anyOf']), ...list(node['oneOf'])].filter(
