@@ -17,6 +17,7 @@ import {
   toleration,
   withRules,
 } from './common.ts';
+import { SYNC_MODES } from './vocabulary.ts';
 
 /** Where work may run, on what hardware and at what price. Cluster-scoped: the platform team's object. */
 
@@ -104,6 +105,37 @@ const adapter = z.strictObject({
   tasks: z.array(z.string().max(63)).max(16).optional().describe('Tasks it is known to serve; informational.'),
 });
 
+const sync = z.strictObject({
+    mode: z.enum(SYNC_MODES).default('Disabled').describe('OnCompletion: every finished run. Manual: on request. A run may only lower it.'),
+    baseURL: z
+      .string()
+      .min(1)
+      .max(512)
+      .regex(/^https?:\/\/[^\s/?#@]+(\/[^\s?#]*)?$/)
+      .describe('Where the WorldFlux API is; there is no default.'),
+    allowedProjects: z.array(z.string().min(1).max(128)).min(1).max(64).meta({ 'x-kubernetes-list-type': 'set' }).describe('Projects a run may name; with exactly one, a run need not.'),
+    apiKeySecretRef: z
+      .strictObject({
+        name: objectName(),
+        key: z.string().min(1).max(253).default('apiKey'),
+        from: z
+          .enum(['RunNamespace', 'OperatorNamespace'])
+          .default('RunNamespace')
+          .describe('RunNamespace needs a Role there that grants get on this one Secret. OperatorNamespace needs allowedNamespaces, and the label worldflux.ai/credential-for: worldflux on the Secret.'),
+      })
+      .describe('The bearer key. One key is one workspace.'),
+    unsuccessfulRuns: z.enum(['Include', 'Exclude']).default('Include').describe('Failed and cancelled runs; their manifest says so.'),
+  })
+  .describe('Sending finished runs to WorldFlux.');
+
+const network = z
+  .strictObject({
+    allowedHosts: z.array(z.string().min(1).max(253)).min(1).max(32).optional().describe('Hosts that may be talked to, exact or as `*.example.com`, upload hosts included. Absent: every public host.'),
+    allowPlainHTTP: z.boolean().default(false),
+    allowPrivateEndpoints: z.boolean().default(false).describe('Private, loopback and cluster addresses. Link-local and metadata addresses are never allowed.'),
+  })
+  .describe('Where outgoing requests for this profile may go.');
+
 export const runtimeProfileSpec = withRules(
   z.strictObject({
     runtime: z.enum(['local']).describe('The plugin that runs the work.'),
@@ -152,6 +184,8 @@ export const runtimeProfileSpec = withRules(
         afterDeleteSeconds: z.int32().min(0).max(31_536_000).default(86_400).describe('How long Delete still keeps the results of a deleted run.'),
       })
       .prefault({}),
+    sync: sync.optional(),
+    network: network.optional(),
     onNodeLost: z.enum(['Fail', 'Wait']).default('Fail').describe('Fail: after nodeLostSeconds the pod is force-deleted and the attempt ends with NodeLost.'),
     nodeLostSeconds: seconds(86_400).default(300),
     adapters: mapList(z.array(adapter).max(128), ['id']).optional().describe('The curated list. With it, a run may only name an adapter that stands here.'),
@@ -162,6 +196,16 @@ export const runtimeProfileSpec = withRules(
       message: 'runtime "local" needs the block spec.local',
       fieldPath: '.local',
       reason: 'FieldValueRequired',
+    },
+    {
+      rule: "!has(self.sync) || self.sync.apiKeySecretRef.from != 'OperatorNamespace' || has(self.allowedNamespaces)",
+      message: 'a key in the operator’s namespace serves every namespace that may use the profile: name them with allowedNamespaces',
+      fieldPath: '.sync',
+    },
+    {
+      rule: "!has(self.sync) || !self.sync.baseURL.startsWith('http:') || (has(self.network) && self.network.allowPlainHTTP)",
+      message: 'baseURL without TLS needs network.allowPlainHTTP',
+      fieldPath: '.sync',
     },
   ],
 );

@@ -13,8 +13,11 @@ export const CONDITION_TYPES = {
   Finished: 'The run has ended, however it ended. `kubectl wait --for=condition=Finished` always returns.',
   Succeeded: 'How the run ended: True, or False with the reason. Never changes once it is set.',
   ResultsStored: 'Metrics, log and artifacts are in the run store.',
+  Synced: 'The run and every artifact marked `commit` are at WorldFlux. Never changes how the run ended.',
   Configured: 'Profile: the spec is consistent and everything it references is there.',
   Healthy: 'Profile: the doctor found no error.',
+  ContractVerified: 'Profile: the sync target describes the API that this operator speaks. Unknown where it serves no description.',
+  SyncKeyValid: 'Profile: every sync key in use is accepted and not about to expire.',
 } as const;
 export type ConditionType = keyof typeof CONDITION_TYPES;
 
@@ -92,6 +95,42 @@ export const RESULT_REASONS = {
 } as const;
 export type ResultReason = keyof typeof RESULT_REASONS;
 
+/** Reasons of `Synced`. */
+export const SYNC_REASONS = {
+  Synced: 'The run and every artifact marked `commit` are there.',
+  SyncDisabled: 'The run asks to be synced, but its profile has sync.mode Disabled.',
+  AwaitingRequest: 'The mode is Manual: the annotation worldflux.ai/sync, or kubectl worldflux sync, asks for it.',
+  WaitingForTurn: 'Other runs go before it, or its target does not answer now; the message says which.',
+  TargetUnavailable: 'The target did not answer, or failed. Tried again without end.',
+  TargetThrottled: 'The target asked to wait; it is not asked again before.',
+  KeyMissing: 'The Secret with the key cannot be read; the message says what would be right.',
+  KeyRefused: 'The target refused the key. Nothing is sent until the Secret holds another one.',
+  ProjectNotAllowed: 'The profile does not allow the project that the run names, or the run has to name one.',
+  ProjectNotFound: 'The key’s workspace has no such project.',
+  SyncQuotaExceeded: 'The target says that a quota is used up. Asked again every hour.',
+  ContractMismatch: 'The target’s API is not the one that this operator knows; the message says where.',
+  PayloadTooLarge: 'The target takes no record of this size, not even without the log.',
+  SyncConflict: 'The target holds another record under the same client_run_id. Nothing is overwritten; a person has to look.',
+  LedgerConflict: 'Other clients moved the target’s ledger head twice in a row. Tried again.',
+  UploadFailed: 'The run is there; artifacts are not yet. status.sync.artifacts says which.',
+  RecordUnreadable: 'The run’s record or an artifact could not be read from the run store.',
+  URLRefused: 'The target, or where it sends uploads, is an address that the profile’s network rules forbid.',
+} as const;
+export type SyncReason = keyof typeof SYNC_REASONS;
+
+/** Reasons of `ContractVerified` and `SyncKeyValid` on a profile. */
+export const SYNC_PROFILE_REASONS = {
+  ContractMatches: 'Every route and field was found in the target’s /openapi.json.',
+  ContractDiffers: 'The target’s /openapi.json lacks something, or asks for something unknown; the message says what.',
+  ContractNotServed: 'The target serves no /openapi.json; the documented routes and inferred fields are used.',
+  ContractUnread: 'The target did not answer when /openapi.json was asked for.',
+  KeysAccepted: 'No key was refused and none is about to expire.',
+  KeyExpiring: 'The annotation worldflux.ai/expires-at on a key’s Secret is less than a week away.',
+  KeyExpired: 'The annotation worldflux.ai/expires-at on a key’s Secret has passed.',
+  KeyNotAccepted: 'The target refused a key, or its Secret cannot be read.',
+} as const;
+export type SyncProfileReason = keyof typeof SYNC_PROFILE_REASONS;
+
 /** Reasons of running and of a finished or ready object’s generic conditions. */
 export const PROGRESS_REASONS = {
   Running: 'The container runs.',
@@ -109,6 +148,10 @@ export const PROFILE_REASONS = {
 export type ProfileReason = keyof typeof PROFILE_REASONS;
 
 export type RunReason = WaitingReason | RefusedReason | OutcomeReason | ResultReason | ProgressReason;
+
+/** Where runs go when they have ended, from most to least. A run may only go down from its profile. */
+export const SYNC_MODES = ['OnCompletion', 'Manual', 'Disabled'] as const;
+export type SyncMode = (typeof SYNC_MODES)[number];
 
 /** Outcome reasons that `spec.retry.on` may name. A refusal or a user’s own cancel is never retried. */
 export const RETRYABLE_REASONS = [

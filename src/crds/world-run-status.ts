@@ -45,6 +45,25 @@ const log = z.strictObject({
 });
 export type StoredLog = z.infer<typeof log>;
 
+const syncedArtifact = z.strictObject({
+  name: z.string().max(63),
+  rank: z.int32().min(0).optional(),
+  state: z.enum(['Pending', 'Initiated', 'Uploaded', 'Committed', 'Aborted', 'Skipped']),
+  message: z.string().max(256).optional(),
+});
+
+const sync = z.strictObject({
+  attempts: z.int32().min(0),
+  lastError: z.string().max(512).optional().describe('In words; never what the target said.'),
+  nextAttemptAt: timestamp().optional(),
+  manifestDigest: sha256().optional().describe('Of the redacted manifest that was sent, in RFC 8785 form.'),
+  project: z.string().max(128).optional(),
+  cloudRunId: z.string().max(128).optional(),
+  request: z.string().max(253).optional().describe('Value of the annotation worldflux.ai/sync that was answered last.'),
+  artifacts: atomic(z.array(syncedArtifact).max(64), 'list').optional().describe('Those marked commit, and the log where it went the same way.'),
+});
+export type SyncStatus = z.infer<typeof sync>;
+
 const result = z.strictObject({
   exitCode: z.int32().optional(),
   durationSeconds: z.number().min(0).optional(),
@@ -82,6 +101,7 @@ export const worldRunStatus = withRules(
     manifestPath: z.string().max(512).optional().describe('Key of the whole manifest in the run store.'),
     artifacts: atomic(z.array(storedArtifact).max(64), 'list').optional(),
     artifactCount: z.int32().min(0).optional(),
+    sync: sync.optional().describe('Written by the sync queue under its own field manager.'),
     plan: z
       .strictObject({
         digest: sha256(),

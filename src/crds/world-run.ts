@@ -14,7 +14,7 @@ import {
   withRules,
   type CelRule,
 } from './common.ts';
-import { RETRYABLE_REASONS } from './vocabulary.ts';
+import { RETRYABLE_REASONS, SYNC_MODES } from './vocabulary.ts';
 
 /** One run of a world model. Namespaced: the user's object. */
 
@@ -154,11 +154,18 @@ export const worldRunSpecShape = {
   suspend: z.boolean().default(false).describe('Ends the attempt that runs; false again starts the next one.'),
   cancel: z.boolean().default(false).describe('Stops the run for good and keeps its results.'),
   dryRun: z.boolean().default(false).describe('Writes status.plan and ends; creates nothing.'),
+  sync: z
+    .strictObject({
+      mode: z.enum(SYNC_MODES).optional().describe('May only lower what the profile says (OnCompletion, Manual, Disabled); may change at any time.'),
+      project: z.string().min(1).max(128).optional().describe('One of the profile’s allowedProjects. Absent: the only one it allows.'),
+    })
+    .optional()
+    .describe('Sending the finished run to WorldFlux.'),
   ttlSecondsAfterFinished: z.int32().min(0).max(31_536_000).optional().describe('Deletes the finished WorldRun, or only its Job where a GitOps tool tracks the object.'),
 };
 
 /** The fields that may change after creation; every other one is compared by the API server. */
-export const MUTABLE_FIELDS = ['suspend', 'cancel', 'ttlSecondsAfterFinished'] as const;
+export const MUTABLE_FIELDS = ['suspend', 'cancel', 'sync', 'ttlSecondsAfterFinished'] as const;
 
 const immutable: CelRule[] = Object.keys(worldRunSpecShape)
   .filter((field) => !(MUTABLE_FIELDS as readonly string[]).includes(field))
@@ -174,6 +181,11 @@ export const worldRunSpec = withRules(z.strictObject(worldRunSpecShape), [
     rule: '!oldSelf.cancel || self.cancel',
     message: 'spec.cancel cannot be taken back: create a run with a new name',
     fieldPath: '.cancel',
+  },
+  {
+    rule: '(has(self.sync) && has(self.sync.project)) == (has(oldSelf.sync) && has(oldSelf.sync.project)) && (!has(self.sync) || !has(self.sync.project) || self.sync.project == oldSelf.sync.project)',
+    message: 'spec.sync.project cannot change once the run exists; spec.sync.mode can',
+    fieldPath: '.sync',
   },
 ]);
 export type WorldRunSpec = z.output<typeof worldRunSpec>;
