@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { Pool } from 'undici';
 import type { Dispatcher } from 'undici';
+import { AnswerCollector } from './answer-collector.ts';
 import type { ClusterConfig } from './config.ts';
 import { Credentials } from './credentials.ts';
 import type { Access, TlsOptions } from './credentials.ts';
@@ -63,13 +64,27 @@ export class HttpTransport implements Transport {
   }
 
   async request(request: HttpRequest): Promise<HttpAnswer<string>> {
-    const answer = await this.#send(request, (pools) => pools.requests);
-    return { ...answerOf(answer), body: await answer.body.text() };
+    return this.#withAccess(
+      (access) => {
+        const collector = new AnswerCollector(request.signal);
+        this.#poolsFor(access).requests.dispatch(this.#dispatchOptions(request, access), collector);
+        return collector.answer;
+      },
+      () => {},
+    );
   }
 
   async stream(request: HttpRequest): Promise<HttpAnswer<Readable>> {
-    const answer = await this.#send(request, (pools) => pools.streams);
-    return { ...answerOf(answer), body: answer.body };
+    return this.#withAccess(
+      async (access) => {
+        const { streams } = this.#poolsFor(access);
+        const answer = await streams.request({ ...this.#dispatchOptions(request, access), signal: request.signal });
+        const retryAfter = answer.headers['retry-after'];
+        const { statusCode: status, body } = answer;
+        return { status, body, ...(typeof retryAfter === 'string' ? { retryAfter } : {}) };
+      },
+      (refused) => refused.destroy(),
+    );
   }
 
   async close(): Promise<void> {
@@ -78,24 +93,25 @@ export class HttpTransport implements Transport {
     await Promise.all([pools?.requests.destroy(), pools?.streams.destroy()]);
   }
 
-  /** Sends once; a second time with fresh credentials when the first are refused (401 means nothing was done). */
-  async #send(request: HttpRequest, choose: (pools: Pools) => Pool): Promise<Dispatcher.ResponseData> {
+  /** Sends once; a second time with fresh credentials when the first are refused (401 means that nothing was done). */
+  async #withAccess<Body>(
+    send: (access: Access) => Promise<HttpAnswer<Body>>,
+    discard: (body: Body) => void,
+  ): Promise<HttpAnswer<Body>> {
     const access = await this.#credentials.current();
-    const answer = await this.#sendWith(access, request, choose);
-    if (answer.statusCode !== 401) return answer;
+    const answer = await send(access);
+    if (answer.status !== 401) return answer;
     this.#credentials.reject(access);
     const renewed = await this.#credentials.current();
     if (sameAccess(access, renewed)) return answer;
-    await answer.body.dump();
-    return this.#sendWith(renewed, request, choose);
+    discard(answer.body);
+    return send(renewed);
   }
 
-  #sendWith(access: Access, request: HttpRequest, choose: (pools: Pools) => Pool): Promise<Dispatcher.ResponseData> {
-    const { method, path, body, contentType, signal } = request;
-    return choose(this.#poolsFor(access)).request({
+  #dispatchOptions({ method, path, body, contentType }: HttpRequest, access: Access): Dispatcher.DispatchOptions {
+    return {
       method,
       path: this.#prefix + path,
-      signal,
       body: body ?? null,
       headers: {
         'user-agent': this.#options.userAgent,
@@ -103,7 +119,7 @@ export class HttpTransport implements Transport {
         ...access.headers,
         ...(contentType === undefined ? {} : { 'content-type': contentType }),
       },
-    });
+    };
   }
 
   #poolsFor(access: Access): Pools {
@@ -134,11 +150,6 @@ export class HttpTransport implements Transport {
       connect: { ...tls, timeout: 10_000, keepAlive: true, keepAliveInitialDelay: 30_000 },
     });
   }
-}
-
-function answerOf({ statusCode, headers }: Dispatcher.ResponseData): { status: number; retryAfter?: string } {
-  const retryAfter = headers['retry-after'];
-  return { status: statusCode, ...(typeof retryAfter === 'string' ? { retryAfter } : {}) };
 }
 
 function sameAccess(a: Access, b: Access): boolean {
