@@ -1,0 +1,169 @@
+import { hostname } from 'node:os';
+import type { Logger } from 'pino';
+import { KubeClient } from '../kube/client.ts';
+import { loadClusterConfig } from '../kube/config.ts';
+import { EventRecorder } from '../kube/events.ts';
+import { isKubeError } from '../kube/errors.ts';
+import { LeaderElector, NotLeaderError } from '../kube/lease.ts';
+import { NAMESPACES } from '../kube/resource.ts';
+import { WorkQueue } from '../kube/work-queue.ts';
+import type { OperatorOptions } from '../options.ts';
+import { Gateway } from '../results/gateway/gateway.ts';
+import { ApiTokenReviewer } from '../results/gateway/token-review.ts';
+import { ResultsHub } from '../results/hub.ts';
+import { HealthServer } from '../telemetry/health.ts';
+import { Metrics } from '../telemetry/metrics.ts';
+import { VERSION } from '../version.ts';
+import { makeCaches, reflect } from './caches.ts';
+import { GatewayCertificate } from './gateway-certificate.ts';
+import { installationId } from './identity.ts';
+import { KubeCluster } from './kube-cluster.ts';
+import { ProfileController } from './profile/controller.ts';
+import { openStore, ResultsPort } from './results-port.ts';
+import { retain } from './retention.ts';
+import { RunController } from './run/controller.ts';
+
+const LEASE = 'worldflux-operator';
+const SERVICE = 'worldflux-operator-gateway';
+
+/**
+ * Wires the operator together, leads when it may, and returns when `signal` aborts or leadership is lost. Caches and
+ * gateway serve from the start: a standby takes over with everything in memory.
+ */
+export async function runOperator(options: OperatorOptions, log: Logger, signal: AbortSignal): Promise<'stopped' | 'lost'> {
+  const config = loadClusterConfig({ file: options.kubeconfig, context: options.context });
+  log.info({ cluster: config.origin, version: VERSION }, 'starting');
+  const client = KubeClient.connect(config, { userAgent: `worldflux-operator/${VERSION}` });
+  const metrics = new Metrics();
+  const { namespace } = options;
+  const warn = (what: string) => (error: unknown) => {
+    if (!signal.aborted) log.warn({ err: error }, what);
+  };
+
+  const kubeSystem = await client.get(NAMESPACES, { name: 'kube-system' }, { signal });
+  const id = options['installation-id'] ?? installationId(kubeSystem.metadata?.uid ?? '', namespace);
+
+  const gatewayUrl = options['gateway-url'] ?? `https://${SERVICE}.${namespace}.svc:${options['gateway-port']}`;
+  const certificate = await GatewayCertificate.ensure(client, namespace, new URL(gatewayUrl).hostname, signal);
+
+  const store = await openStore(options, id);
+  const hub = new ResultsHub(store);
+  const caches = makeCaches(id, warn('a listener of a cache failed'));
+  const reflectors = reflect(client, caches, namespace, (resource, error) => {
+    metrics.watchBroke(resource);
+    if (!isKubeError(error, 'gone')) log.warn({ resource, err: error }, 'a watch broke; it begins again');
+  });
+  const events = new EventRecorder({ client, controller: 'worldflux.ai/operator', instance: hostname(), onError: warn('an event was not written') });
+
+  // Leadership is asked at every effect; before the first term there is none.
+  let elector: LeaderElector | undefined;
+  const epoch = (): number => {
+    if (elector === undefined) throw new NotLeaderError('not elected yet');
+    return elector.assertLeader();
+  };
+  const cluster = new KubeCluster(client, epoch);
+  const results = new ResultsPort({ store, hub, client, logLimitBytes: options['log-limit-mib'] * 1024 * 1024, onError: (message, err) => log.warn({ err }, message) });
+
+  const failed = (controller: string) => (key: string, error: unknown) => {
+    if (!(error instanceof NotLeaderError)) log.warn({ controller, key, err: error }, 'a pass failed; it is tried again');
+  };
+  const runQueue: WorkQueue = new WorkQueue({
+    handle: (key) => runs.reconcile(key).then((again) => again),
+    concurrency: options.workers,
+    observer: metrics.observerOf('worldrun', failed('worldrun')),
+  });
+  const profileQueue: WorkQueue = new WorkQueue({
+    handle: (key) => profiles.reconcile(key).then((again) => again),
+    concurrency: 2,
+    observer: metrics.observerOf('runtimeprofile', failed('runtimeprofile')),
+  });
+  const profiles = new ProfileController({
+    caches,
+    cluster,
+    queue: profileQueue,
+    onVerdict: (profile) => runs.onProfileVerdict(profile),
+    now: Date.now,
+  });
+  const retention = retain({ store, caches, cluster, operatorNamespace: namespace, onError: (what, err) => log.warn({ err }, what) });
+  const runs = new RunController({
+    caches,
+    cluster,
+    results,
+    installation: { id, namespace, image: options.image, gatewayUrl, caPem: certificate.caPem },
+    epoch,
+    queue: runQueue,
+    profileReady: (profile) => profiles.ready(profile),
+    onRunDeleted: (run, clientRunId) => retention.onRunDeleted(run, clientRunId),
+    onSettled: (run, settled) => {
+      metrics.finished(settled.reason);
+      if (settled.succeeded || settled.reason === 'Cancelled') return;
+      const regarding = { apiVersion: 'worldflux.ai/v1alpha1', kind: 'WorldRun', namespace: run.namespace, name: run.name, uid: run.uid };
+      events.record({ type: 'Warning', reason: settled.reason, action: 'Finish', note: `The run ended with ${settled.reason}.`, regarding });
+    },
+    now: Date.now,
+  });
+  hub.onChange((key) => runs.onResult(key.clientRunId));
+
+  const gateway = new Gateway({
+    port: options['gateway-port'],
+    tls: certificate.serving,
+    installationId: id,
+    store,
+    hub,
+    directory: { find: (clientRunId) => runs.find(clientRunId) },
+    reviewer: new ApiTokenReviewer(client),
+    onError: (message, err) => log.warn({ err }, message),
+  });
+  let synced = false;
+  const health = new HealthServer({ port: options['metrics-port'], registry: metrics.registry, unready: () => (signal.aborted ? 'stopping' : synced ? undefined : 'caches are not complete yet') });
+  metrics.gauge('worldflux_cached_runs', 'WorldRuns in the cache', () => caches.runs.size);
+  metrics.gauge('workqueue_depth', 'Runs that wait for a pass', () => runQueue.depth.finish + runQueue.depth.start);
+
+  elector = new LeaderElector({
+    client,
+    namespace,
+    name: LEASE,
+    identity: `${hostname()}_${process.pid}_${crypto.randomUUID().slice(0, 8)}`,
+    highestKnownEpoch: () => highestEpoch(caches.runs.list()),
+    onError: warn('the Lease could not be read or written'),
+    lead: async (term, lost) => {
+      log.info({ epoch: term }, 'leading');
+      metrics.leads(true);
+      runs.restore();
+      for (const profile of caches.profiles.list()) profileQueue.add(profile.name);
+      runQueue.start();
+      profileQueue.start();
+      retention.start();
+      await aborted(lost);
+      metrics.leads(false);
+      retention.stop();
+      await Promise.all([runQueue.stop(), profileQueue.stop()]);
+    },
+  });
+
+  const ports = { gateway: await gateway.listen(), metrics: await health.listen() };
+  for (const reflector of reflectors) reflector.start();
+  try {
+    await Promise.race([Promise.all(reflectors.map((reflector) => reflector.synced)), aborted(signal)]);
+    synced = !signal.aborted;
+    log.info({ ...ports, runs: caches.runs.size, installation: id }, 'ready');
+    const end = signal.aborted ? 'stopped' : await elector.run(signal);
+    return end === 'lost' ? 'lost' : 'stopped';
+  } finally {
+    await Promise.all([...reflectors.map((reflector) => reflector.stop().catch(() => {})), gateway.close(), health.close(), results.close(), events.stop(AbortSignal.timeout(2000))]);
+    await client.close();
+  }
+}
+
+function highestEpoch(runs: Iterable<{ state: 'live'; status: { epoch?: number | undefined } } | { state: 'settled' }>): number {
+  let highest = 0;
+  for (const run of runs) if (run.state === 'live') highest = Math.max(highest, run.status.epoch ?? 0);
+  return highest;
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise<void>((resolve) => {
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

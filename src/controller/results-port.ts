@@ -1,0 +1,105 @@
+import type { KubeClient } from '../kube/client.ts';
+import type { OperatorOptions } from '../options.ts';
+import type { RunAttempt, RunStore } from '../results/contract.ts';
+import { ResultsHub } from '../results/hub.ts';
+import { LogCapture } from '../results/logs/log-capture.ts';
+import { getRecord, putRecord, type RunRecord } from '../results/records.ts';
+import { USER_CONTAINER, type PodView } from '../runtime/local/pod-state.ts';
+import type { Results } from './run/ports.ts';
+
+/** Opens the run store that the settings name. The S3 client is loaded only where it is used: it is large. */
+export async function openStore(options: OperatorOptions, installationId: string): Promise<RunStore> {
+  if (options.store === 'files') {
+    const { FileStore } = await import('../results/store/files.ts');
+    return FileStore.open({ folder: options['store-dir'], installationId });
+  }
+  const { S3Store } = await import('../results/store/s3.ts');
+  return new S3Store({
+    bucket: options['s3-bucket']!,
+    installationId,
+    region: options['s3-region'],
+    ...(options['s3-endpoint'] !== undefined && { endpoint: options['s3-endpoint'] }),
+    forcePathStyle: options['s3-path-style'],
+  });
+}
+
+export interface ResultsPortOptions {
+  store: RunStore;
+  hub: ResultsHub;
+  client: KubeClient;
+  logLimitBytes: number;
+  onError(message: string, cause: unknown): void;
+}
+
+const CALL_MS = 30_000;
+
+/** The run store, the hub and the log reader as the run controller sees them. */
+export class ResultsPort implements Results {
+  readonly #store: RunStore;
+  readonly #hub: ResultsHub;
+  readonly #logs: LogCapture;
+  readonly #usage = new Map<string, number>();
+
+  constructor({ store, hub, client, logLimitBytes, onError }: ResultsPortOptions) {
+    this.#store = store;
+    this.#hub = hub;
+    this.#logs = new LogCapture({
+      store,
+      hub,
+      limitBytes: logLimitBytes,
+      onError,
+      readLog: ({ namespace, pod, container, sinceTime, limitBytes, signal }) =>
+        client.podLogStream(
+          { namespace, name: pod },
+          { container, timestamps: true, signal, ...(sinceTime !== undefined && { sinceTime }), ...(limitBytes !== undefined && { limitBytes }) },
+        ),
+    });
+  }
+
+  of(key: Parameters<Results['of']>[0]): ReturnType<Results['of']> {
+    return this.#hub.get(key);
+  }
+
+  async load(key: RunAttempt, nodes: number): Promise<void> {
+    await this.#hub.load(key, nodes, AbortSignal.timeout(CALL_MS));
+  }
+
+  trackLog(key: RunAttempt, pod: PodView, secrets: boolean): void {
+    const startedAt = pod.user.is === 'waiting' ? undefined : pod.user.startedAt;
+    this.#logs.track(key, {
+      namespace: pod.namespace,
+      name: pod.name,
+      uid: pod.uid,
+      container: USER_CONTAINER,
+      rank: pod.rank,
+      ...(startedAt !== undefined && { startedAt }),
+      secrets,
+    });
+  }
+
+  async finishLog(key: RunAttempt, pod: PodView, secrets: boolean): Promise<void> {
+    this.trackLog(key, pod, secrets);
+    await this.#logs.finish(key, pod.rank);
+  }
+
+  forget(clientRunId: string): void {
+    this.#hub.forget(clientRunId);
+  }
+
+  async putRecord(record: RunRecord): Promise<void> {
+    await putRecord(this.#store, record, AbortSignal.timeout(CALL_MS));
+    this.#usage.set(record.namespace, (this.#usage.get(record.namespace) ?? 0) + (record.bytes ?? 0));
+  }
+
+  async getRecord(clientRunId: string): Promise<RunRecord | undefined> {
+    return getRecord(this.#store, clientRunId, AbortSignal.timeout(CALL_MS));
+  }
+
+  usage(namespace: string): number {
+    return this.#usage.get(namespace) ?? 0;
+  }
+
+  async close(): Promise<void> {
+    await this.#logs.close();
+  }
+}

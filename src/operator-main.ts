@@ -1,0 +1,45 @@
+import { destination, pino } from 'pino';
+import { runOperator } from './controller/operator.ts';
+import { ClusterConfigError } from './kube/config.ts';
+import { describeOptions, OptionsError, parseOptions, type OperatorOptions } from './options.ts';
+
+/** The operator's process: settings in, signals handled, one exit code out. */
+export async function main(argv: string[]): Promise<void> {
+  if (argv.includes('--help')) {
+    process.stdout.write(describeOptions());
+    return;
+  }
+  let options: OperatorOptions;
+  try {
+    options = parseOptions(argv, process.env);
+  } catch (error) {
+    if (!(error instanceof OptionsError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exitCode = 2;
+    return;
+  }
+  const log = pino({ level: options['log-level'], base: null }, destination({ sync: true }));
+  const stopping = new AbortController();
+  for (const name of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(name, () => {
+      log.info({ signal: name }, 'stopping');
+      stopping.abort(new DOMException(name, 'AbortError'));
+    });
+  }
+  process.on('unhandledRejection', (error) => {
+    // A bug: leading on with unknown state is worse than a failover.
+    log.fatal({ err: error }, 'unhandled rejection');
+    process.exit(1);
+  });
+  try {
+    const end = await runOperator(options, log, stopping.signal);
+    log.info(end === 'lost' ? 'leadership is lost; a new process starts clean' : 'stopped');
+    process.exitCode = end === 'lost' ? 1 : 0;
+  } catch (error) {
+    if (error instanceof ClusterConfigError) process.stderr.write(`--kubeconfig (WORLDFLUX_KUBECONFIG): ${error.message}\n`);
+    else log.fatal({ err: error }, 'the operator cannot go on');
+    process.exitCode = 1;
+  }
+  // Whatever a library still holds open must not keep a process alive that no longer leads.
+  setImmediate(() => process.exit());
+}

@@ -1,0 +1,90 @@
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+
+/**
+ * Every setting of the operator, once: flag, environment variable, default, meaning. A flag wins over its variable.
+ * A wrong setting is refused at start, by name.
+ */
+
+const port = z.coerce.number().int().min(0).max(65_535);
+const positive = z.coerce.number().int().min(1);
+const flag = z.enum(['true', 'false']).transform((v) => v === 'true');
+const text = z.string().min(1);
+
+interface Setting {
+  schema: z.ZodType;
+  /** As written on the command line; none means that the setting is absent unless given. */
+  default?: string;
+  value: string;
+  help: string;
+}
+
+const SETTINGS = {
+  kubeconfig: { schema: text, value: 'FILE', help: 'Kubeconfig to use. Without it: the service account of the Pod. ~/.kube/config is never read on its own.' },
+  context: { schema: text, value: 'NAME', help: 'Context of that kubeconfig. Default: its current one.' },
+  namespace: { schema: text, default: 'worldflux-system', value: 'NAME', help: 'Where the operator keeps its Lease, certificates and pinned profiles.' },
+  image: { schema: text, default: 'ghcr.io/worldflux/worldflux-operator:0.1.0', value: 'REF', help: 'Image of the collector and of the source fetcher in run pods: the operator’s own.' },
+  'installation-id': { schema: z.uuid(), value: 'UUID', help: 'Identity of this installation in the store and in tokens. Default: from the cluster and the namespace.' },
+  workers: { schema: positive.max(256), default: '16', value: 'N', help: 'Runs worked on at the same time.' },
+  'gateway-port': { schema: port, default: '8443', value: 'PORT', help: 'HTTPS port that collectors push results to.' },
+  'gateway-url': { schema: z.url({ protocol: /^https$/ }), value: 'URL', help: 'Where pods reach that port. Default: the Service worldflux-operator-gateway in the operator’s namespace.' },
+  'metrics-port': { schema: port, default: '8080', value: 'PORT', help: 'HTTP port of /metrics, /healthz and /readyz.' },
+  store: { schema: z.enum(['files', 's3']), default: 'files', value: 'KIND', help: 'Run store: files (a folder, one replica) or s3.' },
+  'store-dir': { schema: text, default: '/var/lib/worldflux/store', value: 'DIR', help: 'Folder of the file store.' },
+  's3-bucket': { schema: text, value: 'NAME', help: 'Bucket of the S3 store.' },
+  's3-region': { schema: text, default: 'us-east-1', value: 'NAME', help: 'Region of the bucket.' },
+  's3-endpoint': { schema: z.url(), value: 'URL', help: 'S3 service other than AWS; pods must reach it too.' },
+  's3-path-style': { schema: flag, default: 'false', value: 'true|false', help: 'Address buckets by path, as most S3 services other than AWS want it.' },
+  'log-limit-mib': { schema: positive, default: '64', value: 'MIB', help: 'Most of one container’s log that is kept; its head and its newest part.' },
+  'log-level': { schema: z.enum(['trace', 'debug', 'info', 'warn', 'error']), default: 'info', value: 'LEVEL', help: 'How much the operator itself logs.' },
+} as const satisfies Record<string, Setting>;
+
+type Name = keyof typeof SETTINGS;
+type Parsed = { [K in Name]: (typeof SETTINGS)[K] extends { default: string } ? z.output<(typeof SETTINGS)[K]['schema']> : z.output<(typeof SETTINGS)[K]['schema']> | undefined };
+export type OperatorOptions = Parsed;
+
+/** A setting is wrong; the message names it and says what would be right. */
+export class OptionsError extends Error {
+  override readonly name = 'OptionsError';
+}
+
+const variableOf = (name: string): string => `WORLDFLUX_${name.toUpperCase().replaceAll('-', '_')}`;
+
+export function parseOptions(argv: readonly string[], env: NodeJS.ProcessEnv): OperatorOptions {
+  const flags = readFlags(argv);
+  const parsed: Record<string, unknown> = {};
+  for (const [name, setting] of Object.entries(SETTINGS) as [Name, Setting][]) {
+    const given = flags[name] ?? nonEmpty(env[variableOf(name)]) ?? setting.default;
+    if (given === undefined) continue;
+    const result = setting.schema.safeParse(given);
+    if (!result.success) {
+      throw new OptionsError(`--${name} (${variableOf(name)}): "${given}" is not right: ${result.error.issues.map((i) => i.message).join('; ')}`);
+    }
+    parsed[name] = result.data;
+  }
+  const options = parsed as OperatorOptions;
+  if (options.store === 's3' && options['s3-bucket'] === undefined) throw new OptionsError('--s3-bucket (WORLDFLUX_S3_BUCKET): --store s3 needs the name of a bucket');
+  if (options.context !== undefined && options.kubeconfig === undefined) throw new OptionsError('--context (WORLDFLUX_CONTEXT): name the file too, with --kubeconfig');
+  return options;
+}
+
+const nonEmpty = (value: string | undefined): string | undefined => (value === '' ? undefined : value);
+
+function readFlags(argv: readonly string[]): Partial<Record<Name, string>> {
+  try {
+    const options = Object.fromEntries(Object.keys(SETTINGS).map((name) => [name, { type: 'string' as const }]));
+    return parseArgs({ args: [...argv], options, allowPositionals: false }).values as Partial<Record<Name, string>>;
+  } catch (error) {
+    throw new OptionsError(`${(error as Error).message} (--help lists every setting)`, { cause: error });
+  }
+}
+
+/** For --help, and for the reference page. */
+export function describeOptions(): string {
+  const lines = (Object.entries(SETTINGS) as [Name, Setting][]).map(([name, { value, help, default: standard }]) => {
+    const head = `  --${name} ${value}`;
+    const facts = [variableOf(name), ...(standard === undefined || standard === '' ? [] : [`default ${standard}`])].join(', ');
+    return `${head.padEnd(34)}${help}\n${' '.repeat(34)}(${facts})`;
+  });
+  return `Usage: worldflux-operator operator [settings]\n\n${lines.join('\n')}\n`;
+}
