@@ -223,7 +223,7 @@ export const runtimeProfileStatus = z.strictObject({
   conditions: conditions().optional(),
   doctor: z.array(doctorLine).max(32).meta({ 'x-kubernetes-list-type': 'atomic' }).optional().describe('One line a check; an error blocks runs.'),
   observedGeneration: z.int32().min(0).optional(),
-  digest: z.string().max(64).optional().describe('SHA-256 of the spec; runs record the one they started with.'),
+  digest: z.string().max(71).optional().describe('SHA-256 of the spec; runs record the one they started with.'),
 });
 export type RuntimeProfileStatus = z.infer<typeof runtimeProfileStatus>;
 

@@ -79,7 +79,7 @@ export const worldRunStatus = withRules(
     observedGeneration: z.int32().min(0).optional(),
     runId: z.string().max(64).optional().describe('Sortable: creation time and a piece of the uid’s digest.'),
     clientRunId: z.string().max(36).optional().describe('The run’s identity in the store and upstream; the same on every retry.'),
-    profile: z.strictObject({ name: z.string().max(253), digest: z.string().max(64) }).optional(),
+    profile: z.strictObject({ name: z.string().max(253), digest: z.string().max(71) }).optional(),
     queuedSince: timestamp().optional().describe('Start of the present wait: creation, the end of the last attempt, or the last resume.'),
     clocks: z
       .strictObject({ queueSeconds: z.number().min(0), startupSeconds: z.number().min(0), runSeconds: z.number().min(0) })

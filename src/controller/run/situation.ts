@@ -101,7 +101,8 @@ export function mergeConditions(before: readonly Condition[] | undefined, bare: 
   let same = before !== undefined && before.length === bare.length;
   const merged = bare.map((condition) => {
     const old = before?.find((c) => c.type === condition.type);
-    const transition = old?.status === condition.status ? old.lastTransitionTime : time;
+    // The CRD's default carries no real time.
+    const transition = old?.status === condition.status && !old.lastTransitionTime.startsWith('1970-') ? old.lastTransitionTime : time;
     same &&=
       old !== undefined && old.status === condition.status && old.reason === condition.reason && (old.message ?? '') === condition.message && old.observedGeneration === generation;
     return { ...condition, lastTransitionTime: transition, observedGeneration: generation };
