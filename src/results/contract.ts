@@ -148,7 +148,7 @@ export interface RunStore {
   ): Promise<{ size: number; sha256: string }>;
   /** Keys and sizes below a prefix (which ends in `/`, or is empty), in the order of their bytes. */
   list(prefix: string, signal?: AbortSignal): AsyncIterable<{ key: string; size: number; modifiedAt: Date }>;
-  /** Removes everything below a prefix; a success when there is nothing. */
+  /** Removes everything below a prefix that ends in `/`, uploads included, or the one object of a key; a success when there is nothing. */
   remove(prefix: string, signal?: AbortSignal): Promise<void>;
   /** Large bytes. `initiate` twice for one key and digest gives a target that works. */
   initiate(request: UploadRequest, signal?: AbortSignal): Promise<UploadTarget>;
