@@ -19,7 +19,10 @@ export class ApiClient {
   static async open(state: ClusterState): Promise<ApiClient> {
     const directory = join(clusterDir(state.name), 'pki');
     const [ca, admin] = await Promise.all([readPem(directory, 'ca'), readPem(directory, 'admin')]);
-    return new ApiClient(state.apiServer, new Agent({ connect: { ca: ca.cert, cert: admin.cert, key: admin.key, timeout: TIMEOUT_MS } }));
+    return new ApiClient(
+      state.apiServer,
+      new Agent({ connect: { ca: ca.cert, cert: admin.cert, key: admin.key, timeout: TIMEOUT_MS } }),
+    );
   }
 
   get(path: string): Promise<{ status: number; body: unknown }> {
@@ -34,7 +37,11 @@ export class ApiClient {
     return this.#agent.destroy();
   }
 
-  async #call(method: 'GET' | 'PATCH', path: string, o?: { type: string; body: unknown }): Promise<{ status: number; body: unknown }> {
+  async #call(
+    method: 'GET' | 'PATCH',
+    path: string,
+    o?: { type: string; body: unknown },
+  ): Promise<{ status: number; body: unknown }> {
     const response = await request(this.#server + path, {
       method,
       dispatcher: this.#agent,

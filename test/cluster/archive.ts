@@ -21,7 +21,10 @@ export interface ImageConfig {
 }
 
 /** Writes an image of one layer as a docker archive, which containerd, Docker, buildah and kind all load. */
-export async function writeImage(target: string, o: { tag: string; entries: readonly Entry[]; config: ImageConfig }): Promise<void> {
+export async function writeImage(
+  target: string,
+  o: { tag: string; entries: readonly Entry[]; config: ImageConfig },
+): Promise<void> {
   const layer = await tar(o.entries);
   const diffId = `sha256:${createHash('sha256').update(layer).digest('hex')}`;
   const config = Buffer.from(
@@ -37,7 +40,11 @@ export async function writeImage(target: string, o: { tag: string; entries: read
   const configName = `${createHash('sha256').update(config).digest('hex')}.json`;
   const manifest = Buffer.from(JSON.stringify([{ Config: configName, RepoTags: [o.tag], Layers: ['layer.tar'] }]));
   const archive = pack();
-  for (const [name, content] of [['manifest.json', manifest], [configName, config], ['layer.tar', layer]] as const) {
+  for (const [name, content] of [
+    ['manifest.json', manifest],
+    [configName, config],
+    ['layer.tar', layer],
+  ] as const) {
     archive.entry({ name, mode: 0o644 }, content);
   }
   archive.finalize();

@@ -15,7 +15,10 @@ export async function kubernetesBinary(signal?: AbortSignal): Promise<string> {
     const [major, minor] = KUBERNETES_VERSION.split('.');
     const version = 'k8s.io/component-base/version';
     const stamp = [`gitVersion=v${KUBERNETES_VERSION}`, `gitMajor=${major}`, `gitMinor=${minor}`];
-    await go(['-ldflags', `-s -w ${stamp.map((s) => `-X ${version}.${s}`).join(' ')}`, '-o', join(into, 'kubernetes'), '.'], signal);
+    await go(
+      ['-ldflags', `-s -w ${stamp.map((s) => `-X ${version}.${s}`).join(' ')}`, '-o', join(into, 'kubernetes'), '.'],
+      signal,
+    );
   });
   return join(directory, 'kubernetes');
 }

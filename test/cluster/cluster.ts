@@ -13,10 +13,13 @@ export interface Cluster {
   caFile: string;
   /** The address at which Pods reach processes of this host that listen on it (or on 0.0.0.0). */
   hostAddress: string;
-  /** Host pids of the components by name. */
+  /** Host pids of the living components by name. */
   pids: Record<string, number>;
   /** Runs kubectl as the administrator and returns its standard output; rejects with its standard error. */
-  kubectl(args: readonly string[], options?: { input?: string; timeoutMs?: number; signal?: AbortSignal }): Promise<string>;
+  kubectl(
+    args: readonly string[],
+    options?: { input?: string; timeoutMs?: number; signal?: AbortSignal },
+  ): Promise<string>;
   /** Loads a docker or OCI archive into the node; Pods then need `imagePullPolicy: IfNotPresent` or `Never`. */
   loadImage(archive: string): Promise<void>;
   /** Gives the node an extended resource such as `nvidia.com/gpu`, as a device plugin would. */

@@ -29,17 +29,30 @@ export async function startControlPlane(state: ClusterState, o: ControlPlaneOpti
   await writeCertificates(state, address, services);
 
   await component(state, 'etcd', etcdArgs(state));
-  await component(state, 'kube-apiserver', [...(await apiServerArgs(state, { address, port, services })), ...o.apiServerArgs]);
-  const clients = [component(state, 'kube-controller-manager', [...controllerManagerArgs(state), ...o.controllerManagerArgs])];
+  await component(state, 'kube-apiserver', [
+    ...(await apiServerArgs(state, { address, port, services })),
+    ...o.apiServerArgs,
+  ]);
+  const clients = [
+    component(state, 'kube-controller-manager', [...controllerManagerArgs(state), ...o.controllerManagerArgs]),
+  ];
   if (o.scheduler) clients.push(component(state, 'kube-scheduler', schedulerArgs(state)));
   await Promise.all(clients);
 
   const api = await ApiClient.open(state);
   try {
-    await until('the API server to be ready', async () => probe(state, api, '/readyz'), { timeoutMs: 60_000, intervalMs: 50, signal: o.signal });
+    await until('the API server to be ready', async () => probe(state, api, '/readyz'), {
+      timeoutMs: 60_000,
+      intervalMs: 50,
+      signal: o.signal,
+    });
     // Pods are refused in a namespace without it, and it shows that the controllers are at work.
     const account = '/api/v1/namespaces/default/serviceaccounts/default';
-    await until('the default ServiceAccount', async () => probe(state, api, account), { timeoutMs: 60_000, intervalMs: 50, signal: o.signal });
+    await until('the default ServiceAccount', async () => probe(state, api, account), {
+      timeoutMs: 60_000,
+      intervalMs: 50,
+      signal: o.signal,
+    });
   } finally {
     await api.close();
   }
@@ -71,8 +84,15 @@ async function writeCertificates(state: ClusterState, address: string, services:
   const directory = join(clusterDir(state.name), 'pki');
   const authority = await Authority.create('worldflux-test');
   const frontProxy = await Authority.create('worldflux-test-front-proxy');
-  const issue = async (name: string, subject: Subject, by = authority): Promise<void> => writePem(directory, name, await by.issue(subject));
-  const names = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster.local', 'localhost'];
+  const issue = async (name: string, subject: Subject, by = authority): Promise<void> =>
+    writePem(directory, name, await by.issue(subject));
+  const names = [
+    'kubernetes',
+    'kubernetes.default',
+    'kubernetes.default.svc',
+    'kubernetes.default.svc.cluster.local',
+    'localhost',
+  ];
   const first = services.replace(/\.0\/\d+$/, '.1');
   await Promise.all([
     writePem(directory, 'ca', authority.pem),
@@ -81,7 +101,11 @@ async function writeCertificates(state: ClusterState, address: string, services:
     issue('apiserver', { commonName: 'kube-apiserver', dnsNames: names, addresses: ['127.0.0.1', first, address] }),
     issue('apiserver-kubelet', { commonName: 'kube-apiserver-kubelet-client', organizations: ['system:masters'] }),
     issue('front-proxy', { commonName: 'front-proxy-client' }, frontProxy),
-    issue('kubelet', { commonName: `system:node:${nodeName(state)}`, dnsNames: [nodeName(state)], addresses: [address] }),
+    issue('kubelet', {
+      commonName: `system:node:${nodeName(state)}`,
+      dnsNames: [nodeName(state)],
+      addresses: [address],
+    }),
   ]);
   const users: [string, Subject][] = [
     ['admin', { commonName: 'admin', organizations: ['system:masters'] }],
@@ -93,7 +117,12 @@ async function writeCertificates(state: ClusterState, address: string, services:
   await Promise.all(
     users.map(async ([who, subject]) => {
       const credentials = await authority.issue(subject);
-      await writeKubeconfig(kubeconfigOf(state, who), { server: state.apiServer, ca: authority.pem.cert, user: subject.commonName, credentials });
+      await writeKubeconfig(kubeconfigOf(state, who), {
+        server: state.apiServer,
+        ca: authority.pem.cert,
+        user: subject.commonName,
+        credentials,
+      });
       if (who === 'admin') await writePem(directory, 'admin', credentials);
     }),
   );
@@ -122,12 +151,17 @@ function etcdSocket(state: ClusterState): string {
   return join(clusterDir(state.name), 'etcd.sock');
 }
 
-async function apiServerArgs(state: ClusterState, o: { address: string; port: number; services: string }): Promise<string[]> {
+async function apiServerArgs(
+  state: ClusterState,
+  o: { address: string; port: number; services: string },
+): Promise<string[]> {
   return [
     `--etcd-servers=unix://${etcdSocket(state)}`,
     `--secure-port=${o.port}`,
     `--bind-address=${state.network ? '0.0.0.0' : o.address}`,
-    ...(state.network ? [`--advertise-address=${o.address}`, '--endpoint-reconciler-type=lease'] : ['--endpoint-reconciler-type=none']),
+    ...(state.network
+      ? [`--advertise-address=${o.address}`, '--endpoint-reconciler-type=lease']
+      : ['--endpoint-reconciler-type=none']),
     `--service-cluster-ip-range=${o.services}`,
     `--tls-cert-file=${pki(state, 'apiserver.crt')}`,
     `--tls-private-key-file=${pki(state, 'apiserver.key')}`,
@@ -162,7 +196,10 @@ export function auditLog(state: ClusterState): string {
 async function auditArgs(state: ClusterState): Promise<string[]> {
   const policy = join(clusterDir(state.name), 'audit-policy.json');
   const rules = [{ level: 'Metadata' }];
-  await writeFile(policy, JSON.stringify({ apiVersion: 'audit.k8s.io/v1', kind: 'Policy', omitStages: ['RequestReceived'], rules }));
+  await writeFile(
+    policy,
+    JSON.stringify({ apiVersion: 'audit.k8s.io/v1', kind: 'Policy', omitStages: ['RequestReceived'], rules }),
+  );
   return [`--audit-policy-file=${policy}`, `--audit-log-path=${auditLog(state)}`, '--audit-log-maxsize=4096'];
 }
 
@@ -183,7 +220,13 @@ function controllerManagerArgs(state: ClusterState): string[] {
 
 function schedulerArgs(state: ClusterState): string[] {
   const kubeconfig = kubeconfigOf(state, 'kube-scheduler');
-  return [`--kubeconfig=${kubeconfig}`, '--leader-elect=false', '--secure-port=0', '--kube-api-qps=500', '--kube-api-burst=1000'];
+  return [
+    `--kubeconfig=${kubeconfig}`,
+    '--leader-elect=false',
+    '--secure-port=0',
+    '--kube-api-qps=500',
+    '--kube-api-burst=1000',
+  ];
 }
 
 async function freePort(): Promise<number> {

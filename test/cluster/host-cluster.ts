@@ -5,10 +5,18 @@ import type { Cluster, ClusterOptions } from './cluster.ts';
 import { auditLog, kubeconfigOf, pki, startControlPlane } from './control-plane.ts';
 import { pauseImage } from './small-images.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
-import { loadImageInto, patchCapacity, startKubelet, startNodeComponents, startRuntime, waitForNode } from './node.ts';
+import {
+  lastHeartbeat,
+  loadImageInto,
+  patchCapacity,
+  startKubelet,
+  startNodeComponents,
+  startRuntime,
+  waitForNode,
+} from './node.ts';
 import { clusterDir } from './paths.ts';
 import { Authority, readPem } from './pki.ts';
-import { run, stop } from './process.ts';
+import { isAlive, run, stop } from './process.ts';
 import { createSandbox } from './sandbox.ts';
 import { destroy, makeDirectories, readState, writeState, type ClusterKind, type ClusterState } from './state.ts';
 
@@ -28,7 +36,8 @@ export const NODE_TOOLS = {
 export async function whyNotOnHost(kind: ClusterKind): Promise<string | undefined> {
   if (process.platform !== 'linux') return `not Linux but ${process.platform}`;
   if (!(await hasTool('setpriv'))) return 'setpriv (util-linux) is not installed';
-  if (!(await isBuilt()) && !(await hasTool('go'))) return 'Go is not installed, and the Kubernetes binary has not been built';
+  if (!(await isBuilt()) && !(await hasTool('go')))
+    return 'Go is not installed, and the Kubernetes binary has not been built';
   if (kind === 'api') return undefined;
   if (process.getuid?.() !== 0) return 'a node needs root';
   for (const [tool, from] of Object.entries(NODE_TOOLS)) {
@@ -118,10 +127,17 @@ class HostCluster implements Cluster {
   }
 
   get pids(): Record<string, number> {
-    return Object.fromEntries(Object.entries(this.#state.processes).map(([name, { pid }]) => [name, pid]));
+    return Object.fromEntries(
+      Object.entries(this.#state.processes)
+        .filter(([, process]) => isAlive(process))
+        .map(([name, { pid }]) => [name, pid]),
+    );
   }
 
-  kubectl(args: readonly string[], options: { input?: string; timeoutMs?: number; signal?: AbortSignal } = {}): Promise<string> {
+  kubectl(
+    args: readonly string[],
+    options: { input?: string; timeoutMs?: number; signal?: AbortSignal } = {},
+  ): Promise<string> {
     const env = { PATH: process.env['PATH'], HOME: this.dir, NO_PROXY: '*' };
     return run([this.#state.binary, 'kubectl', `--kubeconfig=${this.kubeconfig}`, ...args], { ...options, env });
   }
@@ -138,7 +154,10 @@ class HostCluster implements Cluster {
 
   async userKubeconfig(user: { name: string; groups?: readonly string[] }): Promise<string> {
     const authority = await Authority.load(await readPem(join(this.dir, 'pki'), 'ca'));
-    const credentials = await authority.issue({ commonName: user.name, ...(user.groups && { organizations: user.groups }) });
+    const credentials = await authority.issue({
+      commonName: user.name,
+      ...(user.groups && { organizations: user.groups }),
+    });
     const path = join(this.dir, `user-${encodeURIComponent(user.name)}.kubeconfig`);
     await writeKubeconfig(path, { server: this.apiServer, ca: authority.pem.cert, user: user.name, credentials });
     return path;
@@ -153,9 +172,11 @@ class HostCluster implements Cluster {
   }
 
   async startNode(): Promise<void> {
+    const after = await lastHeartbeat(this.#state);
     await startKubelet(this.#state);
-    await waitForNode(this.#state);
-    for (const [resource, count] of Object.entries(this.#state.capacity)) await patchCapacity(this.#state, resource, count);
+    await waitForNode(this.#state, { after });
+    for (const [resource, count] of Object.entries(this.#state.capacity))
+      await patchCapacity(this.#state, resource, count);
   }
 
   async down(): Promise<void> {

@@ -32,5 +32,7 @@ export function whyNot(kind: ClusterKind): Promise<string | undefined> {
 export async function listClusters(): Promise<string[]> {
   const prefix = 'worldflux-cluster-';
   const entries = await readdir(tmpdir());
-  return entries.filter((entry) => entry.startsWith(prefix) && existsSync(join(tmpdir(), entry))).map((entry) => entry.slice(prefix.length));
+  return entries
+    .filter((entry) => entry.startsWith(prefix) && existsSync(join(tmpdir(), entry)))
+    .map((entry) => entry.slice(prefix.length));
 }

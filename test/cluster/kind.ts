@@ -44,13 +44,40 @@ export async function startKind(o: ClusterOptions): Promise<Cluster> {
   const policy = { apiVersion: 'audit.k8s.io/v1', kind: 'Policy', omitStages: ['RequestReceived'], rules };
   await writeFile(join(dir, 'node', 'audit-policy.yaml'), stringify(policy));
   await writeFile(join(dir, 'kind.yaml'), stringify(kindConfig(o, dir)));
-  const argv = ['kind', 'create', 'cluster', '--name', o.name, '--config', join(dir, 'kind.yaml'), '--kubeconfig', kubeconfig, '--wait', '180s'];
+  const argv = [
+    'kind',
+    'create',
+    'cluster',
+    '--name',
+    o.name,
+    '--config',
+    join(dir, 'kind.yaml'),
+    '--kubeconfig',
+    kubeconfig,
+    '--wait',
+    '180s',
+  ];
   await run(argv, { timeoutMs: 600_000, signal: o.signal });
 
   const node = nodeOf(o.name);
-  for (const file of ['ca.crt', 'ca.key']) await run(['docker', 'cp', `${node}:/etc/kubernetes/pki/${file}`, join(dir, file)]);
-  const server = await run(['kubectl', `--kubeconfig=${kubeconfig}`, 'config', 'view', '-o', 'jsonpath={.clusters[0].cluster.server}']);
-  const gateways = await run(['docker', 'network', 'inspect', 'kind', '-f', '{{range .IPAM.Config}}{{.Gateway}} {{end}}']);
+  for (const file of ['ca.crt', 'ca.key'])
+    await run(['docker', 'cp', `${node}:/etc/kubernetes/pki/${file}`, join(dir, file)]);
+  const server = await run([
+    'kubectl',
+    `--kubeconfig=${kubeconfig}`,
+    'config',
+    'view',
+    '-o',
+    'jsonpath={.clusters[0].cluster.server}',
+  ]);
+  const gateways = await run([
+    'docker',
+    'network',
+    'inspect',
+    'kind',
+    '-f',
+    '{{range .IPAM.Config}}{{.Gateway}} {{end}}',
+  ]);
   const state: KindState = {
     kind: o.kind,
     audit: o.audit ?? false,
@@ -104,14 +131,27 @@ function nodeOf(name: string): string {
 function describe(name: string, state: KindState): Cluster {
   const dir = clusterDir(name);
   const kubeconfig = join(dir, 'admin.kubeconfig');
-  const kubectl: Cluster['kubectl'] = (args, options = {}) => run(['kubectl', `--kubeconfig=${kubeconfig}`, ...args], options);
+  const kubectl: Cluster['kubectl'] = (args, options = {}) =>
+    run(['kubectl', `--kubeconfig=${kubeconfig}`, ...args], options);
   const systemctl = async (verb: string): Promise<void> => {
     await run(['docker', 'exec', nodeOf(name), 'systemctl', verb, 'kubelet']);
   };
   const patch = async (resource: string, count: number): Promise<void> => {
     const escaped = resource.replaceAll('~', '~0').replaceAll('/', '~1');
-    const operations = ['capacity', 'allocatable'].map((field) => ({ op: 'add', path: `/status/${field}/${escaped}`, value: String(count) }));
-    await kubectl(['patch', 'node', nodeOf(name), '--subresource=status', '--type=json', '-p', JSON.stringify(operations)]);
+    const operations = ['capacity', 'allocatable'].map((field) => ({
+      op: 'add',
+      path: `/status/${field}/${escaped}`,
+      value: String(count),
+    }));
+    await kubectl([
+      'patch',
+      'node',
+      nodeOf(name),
+      '--subresource=status',
+      '--type=json',
+      '-p',
+      JSON.stringify(operations),
+    ]);
   };
   const capacity = new Map<string, number>();
   return {
@@ -133,9 +173,15 @@ function describe(name: string, state: KindState): Cluster {
       capacity.set(resource, count);
     },
     userKubeconfig: async (user) => {
-      const [cert, key] = await Promise.all([readFile(join(dir, 'ca.crt'), 'utf8'), readFile(join(dir, 'ca.key'), 'utf8')]);
+      const [cert, key] = await Promise.all([
+        readFile(join(dir, 'ca.crt'), 'utf8'),
+        readFile(join(dir, 'ca.key'), 'utf8'),
+      ]);
       const authority = await Authority.load({ cert, key });
-      const credentials = await authority.issue({ commonName: user.name, ...(user.groups && { organizations: user.groups }) });
+      const credentials = await authority.issue({
+        commonName: user.name,
+        ...(user.groups && { organizations: user.groups }),
+      });
       const path = join(dir, `user-${encodeURIComponent(user.name)}.kubeconfig`);
       await writeKubeconfig(path, { server: state.apiServer, ca: cert, user: user.name, credentials });
       return path;
@@ -143,7 +189,9 @@ function describe(name: string, state: KindState): Cluster {
     stopNode: () => systemctl('stop'),
     startNode: async () => {
       await systemctl('start');
-      await kubectl(['wait', '--for=condition=Ready', `node/${nodeOf(name)}`, '--timeout=120s'], { timeoutMs: 130_000 });
+      await kubectl(['wait', '--for=condition=Ready', `node/${nodeOf(name)}`, '--timeout=120s'], {
+        timeoutMs: 130_000,
+      });
       for (const [resource, count] of capacity) await patch(resource, count);
     },
     down: async () => {

@@ -3,8 +3,10 @@ import { stringify } from 'yaml';
 import type { Pem } from './pki.ts';
 
 /** Writes a kubeconfig that needs no other file. */
-export async function writeKubeconfig(path: string, o: { server: string; ca: string; user: string; credentials: Pem }): Promise<void> {
-  const base64 = (text: string): string => Buffer.from(text).toString('base64');
+export async function writeKubeconfig(
+  path: string,
+  o: { server: string; ca: string; user: string; credentials: Pem },
+): Promise<void> {
   const config = {
     apiVersion: 'v1',
     kind: 'Config',
@@ -19,4 +21,8 @@ export async function writeKubeconfig(path: string, o: { server: string; ca: str
     'current-context': 'worldflux',
   };
   await writeFile(path, stringify(config), { mode: 0o600 });
+}
+
+function base64(text: string): string {
+  return Buffer.from(text).toString('base64');
 }

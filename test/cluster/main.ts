@@ -1,10 +1,71 @@
 import { parseArgs } from 'node:util';
-import { startKwok } from './kwok.ts';
 import { attachCluster, listClusters, startCluster, whyNot } from './index.ts';
-import { isAlive } from './process.ts';
+import { startKwok } from './kwok.ts';
 
 const USAGE = `usage: npm run cluster -- up|down|status|kubeconfig [--name dev] [--kind api|node|kwok] [--nodes 100]
   up          start a cluster and leave it running; kwok is an API server with a scheduler and simulated nodes
   down        stop it and remove every trace
-  status      list the clusters of this host
+  status      list the clusters of this host and their processes
   kubeconfig  print the path of the administrator's kubeconfig`;
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    name: { type: 'string', default: 'dev' },
+    kind: { type: 'string', default: 'node' },
+    nodes: { type: 'string', default: '100' },
+  },
+});
+
+try {
+  process.exitCode = await main(positionals[0]);
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+}
+
+async function main(verb: string | undefined): Promise<number> {
+  if (verb === 'up') return up();
+  if (verb === 'status') return status();
+  if (verb === 'down' || verb === 'kubeconfig') {
+    const cluster = await attachCluster(values.name);
+    if (cluster === undefined) {
+      console.error(`no cluster is called ${values.name}`);
+      return 1;
+    }
+    if (verb === 'down') await cluster.down();
+    else console.log(cluster.kubeconfig);
+    return 0;
+  }
+  console.error(USAGE);
+  return 64;
+}
+
+async function up(): Promise<number> {
+  const kind = values.kind === 'node' ? 'node' : 'api';
+  if (!['api', 'node', 'kwok'].includes(values.kind)) throw new Error(USAGE);
+  const reason = await whyNot(kind);
+  if (reason !== undefined) throw new Error(`this host cannot run it: ${reason}`);
+  const from = performance.now();
+  const cluster = await startCluster({
+    name: values.name,
+    kind,
+    audit: true,
+    detached: true,
+    scheduler: values.kind === 'kwok',
+  });
+  if (values.kind === 'kwok') await startKwok(cluster, { nodes: Number(values.nodes) });
+  console.error(`cluster ${cluster.name} is ready after ${((performance.now() - from) / 1000).toFixed(1)} s`);
+  console.log(`export KUBECONFIG=${cluster.kubeconfig}`);
+  return 0;
+}
+
+async function status(): Promise<number> {
+  for (const name of await listClusters()) {
+    const cluster = await attachCluster(name);
+    if (cluster === undefined) continue;
+    const processes = Object.entries(cluster.pids).map(([part, pid]) => `${part}=${pid}`);
+    console.log(`${name}\t${cluster.kind}\t${cluster.apiServer}\t${processes.join(' ')}`);
+  }
+  return 0;
+}

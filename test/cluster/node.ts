@@ -7,7 +7,14 @@ import { component, kubeconfigOf, nodeName, pki } from './control-plane.ts';
 import { clusterDir } from './paths.ts';
 import { childOf, run, until } from './process.ts';
 import { inside } from './sandbox.ts';
-import { assertAlive, controlGroup, controlGroupRoots, startComponent, type ClusterState, type NodeNetwork } from './state.ts';
+import {
+  assertAlive,
+  controlGroup,
+  controlGroupRoots,
+  startComponent,
+  type ClusterState,
+  type NodeNetwork,
+} from './state.ts';
 
 export const SANDBOX_IMAGE = 'localhost/worldflux/pause:1';
 const STORAGE_CLASS = 'standard';
@@ -17,7 +24,10 @@ const CNI_BINARIES = '/usr/lib/cni';
 export async function startRuntime(state: ClusterState): Promise<void> {
   const network = networkOf(state);
   const dir = clusterDir(state.name);
-  await writeFile(await path(dir, 'cni/10-ptp.conflist'), JSON.stringify(cniConfig(network, join(dir, 'cni-addresses'))));
+  await writeFile(
+    await path(dir, 'cni/10-ptp.conflist'),
+    JSON.stringify(cniConfig(network, join(dir, 'cni-addresses'))),
+  );
   await writeFile(await path(dir, 'containerd.toml'), containerdConfig(dir));
   const argv = inside(state, ['containerd', '--config', join(dir, 'containerd.toml')]);
   await startComponent(state, 'containerd', argv, { env: { PATH: process.env['PATH'], HOME: dir }, find: childOf });
@@ -55,7 +65,7 @@ export async function startNodeComponents(state: ClusterState, signal: AbortSign
     component(state, 'coredns', ['-conf', join(dir, 'Corefile')]),
     startStorage(state),
   ]);
-  await waitForNode(state, signal);
+  await waitForNode(state, { signal });
 }
 
 export async function startKubelet(state: ClusterState): Promise<void> {
@@ -70,8 +80,14 @@ export async function startKubelet(state: ClusterState): Promise<void> {
   ]);
 }
 
-/** Resolves when the node is Ready and no taint keeps Pods away. */
-export async function waitForNode(state: ClusterState, signal?: AbortSignal): Promise<void> {
+/**
+ * Resolves when the node is Ready, no taint keeps Pods away, and the kubelet has said so later than `after`, its last word before it was
+ * started: until the control plane notices, a stopped node still looks Ready.
+ */
+export async function waitForNode(
+  state: ClusterState,
+  o: { after?: string; signal?: AbortSignal | undefined } = {},
+): Promise<void> {
   const api = await ApiClient.open(state);
   try {
     await until(
@@ -79,9 +95,9 @@ export async function waitForNode(state: ClusterState, signal?: AbortSignal): Pr
       async () => {
         for (const name of Object.keys(state.processes)) assertAlive(state, name);
         const answer = await api.get(`/api/v1/nodes/${nodeName(state)}`).catch(() => undefined);
-        return answer?.status === 200 && takesPods(answer.body as NodeObject) ? true : undefined;
+        return answer?.status === 200 && takesPods(answer.body as NodeObject, o.after ?? '') ? true : undefined;
       },
-      { timeoutMs: 120_000, intervalMs: 50, signal },
+      { timeoutMs: 120_000, intervalMs: 50, signal: o.signal },
     );
   } finally {
     await api.close();
@@ -93,9 +109,14 @@ export async function patchCapacity(state: ClusterState, resource: string, count
   const escaped = resource.replaceAll('~', '~0').replaceAll('/', '~1');
   const api = await ApiClient.open(state);
   try {
-    const operations = ['capacity', 'allocatable'].map((field) => ({ op: 'add', path: `/status/${field}/${escaped}`, value: String(count) }));
+    const operations = ['capacity', 'allocatable'].map((field) => ({
+      op: 'add',
+      path: `/status/${field}/${escaped}`,
+      value: String(count),
+    }));
     const answer = await api.patchJson(`/api/v1/nodes/${nodeName(state)}/status`, operations);
-    if (answer.status !== 200) throw new Error(`cannot set ${resource} of ${nodeName(state)}: ${JSON.stringify(answer.body)}`);
+    if (answer.status !== 200)
+      throw new Error(`cannot set ${resource} of ${nodeName(state)}: ${JSON.stringify(answer.body)}`);
   } finally {
     await api.close();
   }
@@ -103,12 +124,23 @@ export async function patchCapacity(state: ClusterState, resource: string, count
 
 interface NodeObject {
   spec: { taints?: { effect: string }[] };
-  status: { conditions?: { type: string; status: string }[] };
+  status: { conditions?: { type: string; status: string; lastHeartbeatTime: string }[] };
 }
 
-function takesPods(node: NodeObject): boolean {
-  const isReady = node.status.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true;
-  return isReady && (node.spec.taints ?? []).length === 0;
+function takesPods(node: NodeObject, after: string): boolean {
+  const ready = node.status.conditions?.find((c) => c.type === 'Ready');
+  return ready?.status === 'True' && ready.lastHeartbeatTime > after && (node.spec.taints ?? []).length === 0;
+}
+
+/** When the kubelet last reported, as the API server has it. */
+export async function lastHeartbeat(state: ClusterState): Promise<string> {
+  const api = await ApiClient.open(state);
+  try {
+    const { body } = await api.get(`/api/v1/nodes/${nodeName(state)}`);
+    return (body as NodeObject).status.conditions?.find((c) => c.type === 'Ready')?.lastHeartbeatTime ?? '';
+  } finally {
+    await api.close();
+  }
 }
 
 async function startStorage(state: ClusterState): Promise<void> {
@@ -195,7 +227,11 @@ function kubeletConfig(state: ClusterState): object {
     readOnlyPort: 0,
     tlsCertFile: pki(state, 'kubelet.crt'),
     tlsPrivateKeyFile: pki(state, 'kubelet.key'),
-    authentication: { anonymous: { enabled: false }, webhook: { enabled: true }, x509: { clientCAFile: pki(state, 'ca.crt') } },
+    authentication: {
+      anonymous: { enabled: false },
+      webhook: { enabled: true },
+      x509: { clientCAFile: pki(state, 'ca.crt') },
+    },
     authorization: { mode: 'Webhook' },
     clusterDomain: 'cluster.local',
     clusterDNS: [network.nodeAddress],
@@ -212,7 +248,12 @@ function kubeletConfig(state: ClusterState): object {
     // A developer's disk may be fuller than a server's: never delete the images that a test loaded, nor evict for the host's sake.
     imageGCHighThresholdPercent: 100,
     imageGCLowThresholdPercent: 99,
-    evictionHard: { 'memory.available': '50Mi', 'nodefs.available': '1%', 'nodefs.inodesFree': '1%', 'imagefs.available': '1%' },
+    evictionHard: {
+      'memory.available': '50Mi',
+      'nodefs.available': '1%',
+      'nodefs.inodesFree': '1%',
+      'imagefs.available': '1%',
+    },
     nodeStatusUpdateFrequency: '2s',
     syncFrequency: '10s',
     volumeStatsAggPeriod: '5s',
@@ -235,7 +276,7 @@ function proxyConfig(state: ClusterState): object {
   };
 }
 
-/** Serves the cluster's names only: there is no way out of the node, and a quick refusal beats a timeout. */
+/** Serves the cluster's names only. There is no way out of the node, so any other name does not exist, and the answer comes at once. */
 function corefile(state: ClusterState): string {
   const { nodeAddress } = networkOf(state);
   return `.:53 {
@@ -246,6 +287,9 @@ function corefile(state: ClusterState): string {
     kubeconfig ${kubeconfigOf(state, 'admin')}
     pods insecure
     ttl 1
+  }
+  template ANY ANY . {
+    rcode NXDOMAIN
   }
 }
 `;

@@ -8,6 +8,7 @@ export function cacheRoot(): string {
 
 /** Everything that one cluster writes lies below this directory. */
 export function clusterDir(name: string): string {
-  if (!/^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/.test(name)) throw new Error(`not a cluster name: ${JSON.stringify(name)}`);
+  if (!/^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/.test(name))
+    throw new Error(`not a cluster name: ${JSON.stringify(name)}`);
   return join(tmpdir(), `worldflux-cluster-${name}`);
 }

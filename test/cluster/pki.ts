@@ -1,4 +1,4 @@
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, type webcrypto } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import 'reflect-metadata'; // @peculiar/x509 refuses to load without it
@@ -24,9 +24,9 @@ export interface Subject {
 export class Authority {
   readonly pem: Pem;
   readonly #certificate: x509.X509Certificate;
-  readonly #key: CryptoKey;
+  readonly #key: webcrypto.CryptoKey;
 
-  private constructor(pem: Pem, certificate: x509.X509Certificate, key: CryptoKey) {
+  private constructor(pem: Pem, certificate: x509.X509Certificate, key: webcrypto.CryptoKey) {
     this.pem = pem;
     this.#certificate = certificate;
     this.#key = key;
@@ -46,7 +46,11 @@ export class Authority {
         await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
       ],
     });
-    return new Authority({ cert: certificate.toString('pem'), key: await keyPem(keys.privateKey) }, certificate, keys.privateKey);
+    return new Authority(
+      { cert: certificate.toString('pem'), key: await keyPem(keys.privateKey) },
+      certificate,
+      keys.privateKey,
+    );
   }
 
   static async load(pem: Pem): Promise<Authority> {
@@ -89,7 +93,9 @@ export async function writePem(directory: string, name: string, pem: Pem): Promi
 }
 
 export async function readPem(directory: string, name: string): Promise<Pem> {
-  const [cert, key] = await Promise.all(['crt', 'key'].map((ext) => readFile(join(directory, `${name}.${ext}`), 'utf8')));
+  const [cert, key] = await Promise.all(
+    ['crt', 'key'].map((ext) => readFile(join(directory, `${name}.${ext}`), 'utf8')),
+  );
   return { cert: cert ?? '', key: key ?? '' };
 }
 
@@ -111,6 +117,6 @@ function validity(): { notBefore: Date; notAfter: Date } {
   return { notBefore: new Date(Date.now() - 3600_000), notAfter: new Date(Date.now() + YEAR_MS) };
 }
 
-async function keyPem(key: CryptoKey): Promise<string> {
+async function keyPem(key: webcrypto.CryptoKey): Promise<string> {
   return x509.PemConverter.encode(await crypto.subtle.exportKey('pkcs8', key), 'PRIVATE KEY');
 }

@@ -86,7 +86,10 @@ export function isAlive(process: Started): boolean {
 export async function stop(process_: Started, signal: NodeJS.Signals = 'SIGKILL', timeoutMs = 20_000): Promise<void> {
   if (!isAlive(process_)) return;
   process.kill(process_.pid, signal);
-  await until(`process ${process_.pid} to end`, () => (isAlive(process_) ? undefined : true), { timeoutMs, intervalMs: 10 });
+  await until(`process ${process_.pid} to end`, () => (isAlive(process_) ? undefined : true), {
+    timeoutMs,
+    intervalMs: 10,
+  });
 }
 
 /** The only child of a process, as `nsenter` and `unshare` have one. Waits for it to appear. */

@@ -10,8 +10,19 @@ import { startComponent, writeState, type ClusterState, type NodeNetwork } from 
  * rule tables, and when process 1 dies the kernel takes every pod, mount, device and rule with it; there is no clearing up to get wrong.
  */
 export async function createSandbox(state: ClusterState): Promise<NodeNetwork> {
-  const namespaces = ['--mount', '--pid', '--net', '--fork', '--kill-child=SIGKILL', '--mount-proc', '--propagation', 'private'];
-  state.init = await startComponent(state, 'sandbox', ['unshare', ...namespaces, state.binary, 'init'], { find: childOf });
+  const namespaces = [
+    '--mount',
+    '--pid',
+    '--net',
+    '--fork',
+    '--kill-child=SIGKILL',
+    '--mount-proc',
+    '--propagation',
+    'private',
+  ];
+  state.init = await startComponent(state, 'sandbox', ['unshare', ...namespaces, state.binary, 'init'], {
+    find: childOf,
+  });
   writeState(state);
   await mountPrivately(state);
   const network = await connect(state, state.init.pid);
@@ -64,7 +75,19 @@ async function connect(state: ClusterState, init: number): Promise<NodeNetwork> 
     if (taken.includes(`10.${octet}.`)) continue;
     const device = `worldflux${octet}`;
     // Making the device is the claim on the network: of two clusters that start at once, one succeeds.
-    const claimed = await run(['ip', 'link', 'add', device, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(init)]).then(
+    const claimed = await run([
+      'ip',
+      'link',
+      'add',
+      device,
+      'type',
+      'veth',
+      'peer',
+      'name',
+      'eth0',
+      'netns',
+      String(init),
+    ]).then(
       () => true,
       (error: Error) => {
         if (error.message.includes('File exists')) return false;

@@ -14,7 +14,11 @@ export async function pauseImage(signal?: AbortSignal): Promise<string> {
   const key = `image-pause-${digest([LAYOUT, SANDBOX_IMAGE, binary])}`;
   const directory = await cached(key, async (into) => {
     const entries = [await fileEntry('pause', binary)];
-    await writeImage(join(into, 'image.tar'), { tag: SANDBOX_IMAGE, entries, config: { Entrypoint: ['/pause'], User: '65535:65535' } });
+    await writeImage(join(into, 'image.tar'), {
+      tag: SANDBOX_IMAGE,
+      entries,
+      config: { Entrypoint: ['/pause'], User: '65535:65535' },
+    });
   });
   return join(directory, 'image.tar');
 }
@@ -28,14 +32,24 @@ export async function busyboxImage(): Promise<string> {
     const entries: Entry[] = [
       { path: 'bin/', mode: 0o755 },
       await fileEntry('bin/busybox', binary),
-      ...commands.filter((c) => c !== 'busybox').map((command) => ({ path: `bin/${command}`, mode: 0o777, link: 'busybox' })),
+      ...commands
+        .filter((c) => c !== 'busybox')
+        .map((command) => ({ path: `bin/${command}`, mode: 0o777, link: 'busybox' })),
       { path: 'etc/', mode: 0o755 },
-      { path: 'etc/passwd', mode: 0o644, content: Buffer.from('root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n') },
+      {
+        path: 'etc/passwd',
+        mode: 0o644,
+        content: Buffer.from('root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n'),
+      },
       { path: 'etc/group', mode: 0o644, content: Buffer.from('root:x:0:\nnogroup:x:65534:\n') },
       { path: 'root/', mode: 0o700 },
       { path: 'tmp/', mode: 0o1777 },
     ];
-    await writeImage(join(into, 'image.tar'), { tag: BUSYBOX_IMAGE, entries, config: { Cmd: ['/bin/sh'], Env: ['PATH=/bin'] } });
+    await writeImage(join(into, 'image.tar'), {
+      tag: BUSYBOX_IMAGE,
+      entries,
+      config: { Cmd: ['/bin/sh'], Env: ['PATH=/bin'] },
+    });
   });
   return join(directory, 'image.tar');
 }

@@ -114,10 +114,14 @@ export async function controlGroupRoots(): Promise<string[]> {
 async function removeControlGroups(name: string): Promise<void> {
   if (!existsSync('/sys/fs/cgroup')) return;
   for (const root of await controlGroupRoots()) {
-    await until(`control group ${name} in ${root} to empty`, async () => ((await removeTree(join(root, name))) ? true : undefined), {
-      timeoutMs: 10_000,
-      intervalMs: 20,
-    });
+    await until(
+      `control group ${name} in ${root} to empty`,
+      async () => ((await removeTree(join(root, name))) ? true : undefined),
+      {
+        timeoutMs: 10_000,
+        intervalMs: 20,
+      },
+    );
   }
 }
 
