@@ -11,7 +11,7 @@ afterEach(() => {
 });
 
 interface Sent {
-  created: { note?: string; reason?: string; metadata?: { namespace?: string; generateName?: string } }[];
+  created: { note?: string; reason?: string; metadata?: { namespace?: string; name?: string } }[];
   patched: { name: string; series: { count: number; lastObservedTime: string } }[];
 }
 
@@ -59,7 +59,7 @@ test('an event is written with what the server requires', async () => {
   await pass(0);
   expect(sent.created).toEqual([
     {
-      metadata: { namespace: 'team-a', generateName: 'train.' },
+      metadata: { namespace: 'team-a', name: expect.stringMatching(/^train\.[0-9a-f]{16}$/) },
       eventTime: '2026-11-20T10:15:00.261000Z',
       reportingController: 'worldflux.ai/operator',
       reportingInstance: 'pod-1',

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { EventsV1Event, V1ObjectReference } from '@kubernetes/client-node';
 import type { KubeClient } from './client.ts';
 import { microTime } from './micro-time.ts';
@@ -135,9 +136,8 @@ export class EventRecorder {
 
   #eventOf({ happening, firstAt }: Series): Event {
     const { type, reason, action, note, regarding } = happening;
-    const name = `${(regarding.name ?? '').slice(0, 200)}.`;
     return {
-      metadata: { namespace: regarding.namespace ?? 'default', generateName: name },
+      metadata: { namespace: regarding.namespace ?? 'default', name: uniqueName(regarding.name) },
       eventTime: microTime(firstAt),
       reportingController: this.#options.controller,
       reportingInstance: this.#options.instance,
@@ -167,6 +167,11 @@ function remember<V>(map: Map<string, V>, key: string, value: V): void {
     map.delete(oldest);
     return;
   }
+}
+
+/** Begins with the object's name, for people, and fits where a name may have 253 characters. */
+function uniqueName(name = 'event'): string {
+  return `${name.slice(0, 220).replace(/[^a-z0-9]+$/, '')}.${randomBytes(8).toString('hex')}`;
 }
 
 /** Cuts between characters, not inside one. */
