@@ -113,6 +113,7 @@ export const SYNC_REASONS = {
   SyncConflict: 'The target holds another record under the same client_run_id. Nothing is overwritten; a person has to look.',
   LedgerConflict: 'Other clients moved the target’s ledger head twice in a row. Tried again.',
   UploadFailed: 'The run is there; artifacts are not yet. status.sync.artifacts says which.',
+  ArtifactsSkipped: 'The run is there; some artifacts cannot be, and status.sync.artifacts says why. Asked for again by the annotation worldflux.ai/sync.',
   RecordUnreadable: 'The run’s record or an artifact could not be read from the run store.',
   URLRefused: 'The target, or where it sends uploads, is an address that the profile’s network rules forbid.',
 } as const;
@@ -153,7 +154,7 @@ export type RunReason = WaitingReason | RefusedReason | OutcomeReason | ResultRe
 export const SYNC_MODES = ['OnCompletion', 'Manual', 'Disabled'] as const;
 export type SyncMode = (typeof SYNC_MODES)[number];
 
-/** Outcome reasons that `spec.retry.on` may name. A refusal or a user’s own cancel is never retried. */
+/** Outcome reasons that `spec.retry.onReasons` may name. A refusal or a user’s own cancel is never retried. */
 export const RETRYABLE_REASONS = [
   'Preempted',
   'Evicted',

@@ -137,7 +137,7 @@ export const worldRunSpecShape = {
   retry: z
     .strictObject({
       maxAttempts: z.int32().min(1).max(100).default(1).describe('Counts the first.'),
-      on: z
+      onReasons: z
         .array(z.enum(RETRYABLE_REASONS))
         .max(RETRYABLE_REASONS.length)
         .default(['Preempted', 'NodeLost', 'CapacityUnavailable'])

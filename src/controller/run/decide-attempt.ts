@@ -213,7 +213,7 @@ function close(attempt: Attempt, end: End | Stop): Decision {
   }
   const counted = (status.attempts ?? []).filter((a) => a.counted === false).length;
   const used = number - counted;
-  if (end.reason !== 'Completed' && end.reason !== 'Cancelled' && spec.retry.on.includes(end.reason as RetryableReason) && used < spec.retry.maxAttempts && !spec.cancel) {
+  if (end.reason !== 'Completed' && end.reason !== 'Cancelled' && spec.retry.onReasons.includes(end.reason as RetryableReason) && used < spec.retry.maxAttempts && !spec.cancel) {
     return {
       do: 'closeAttempt',
       attempt: closed,
