@@ -279,7 +279,7 @@ function proxyConfig(state: ClusterState): object {
 /** Serves the cluster's names only. There is no way out of the node, so any other name does not exist, and the answer comes at once. */
 function corefile(state: ClusterState): string {
   const { nodeAddress } = networkOf(state);
-  return `.:53 {
+  return `cluster.local:53 in-addr.arpa:53 {
   bind ${nodeAddress}
   errors
   health ${nodeAddress}:8080
@@ -288,6 +288,9 @@ function corefile(state: ClusterState): string {
     pods insecure
     ttl 1
   }
+}
+.:53 {
+  bind ${nodeAddress}
   template ANY ANY . {
     rcode NXDOMAIN
   }
