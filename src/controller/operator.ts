@@ -114,6 +114,7 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
     reviewer: new ApiTokenReviewer(client),
     onError: (message, err) => log.warn({ err }, message),
   });
+  certificate.keepRenewed((serving) => gateway.setTls(serving), warn('the gateway’s certificate could not be looked after'));
   let synced = false;
   const health = new HealthServer({ port: options['metrics-port'], registry: metrics.registry, unready: () => (signal.aborted ? 'stopping' : synced ? undefined : 'caches are not complete yet') });
   metrics.gauge('worldflux_cached_runs', 'WorldRuns in the cache', () => caches.runs.size);
@@ -150,6 +151,7 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
     const end = signal.aborted ? 'stopped' : await elector.run(signal);
     return end === 'lost' ? 'lost' : 'stopped';
   } finally {
+    certificate.stop();
     await Promise.all([...reflectors.map((reflector) => reflector.stop().catch(() => {})), gateway.close(), health.close(), results.close(), events.stop(AbortSignal.timeout(2000))]);
     await client.close();
   }

@@ -24,9 +24,13 @@ const lower = (a: SyncMode, b: SyncMode): SyncMode => (SYNC_MODES.indexOf(a) > S
 export function planSync(run: SyncRun, profile: SyncProfile | undefined, operatorNamespace: string): SyncPlan {
   const asked = run.mode !== undefined && run.mode !== 'Disabled';
   const sync = profile?.sync;
-  if (sync === undefined || sync.mode === 'Disabled') {
+  if (profile === undefined || sync === undefined || sync.mode === 'Disabled') {
     if (!asked) return { do: 'Nothing' };
-    return { do: 'Say', reason: 'SyncDisabled', message: `The profile ${run.profile} does not sync, and a run may only lower the mode.` };
+    return {
+      do: 'Say',
+      reason: 'SyncDisabled',
+      message: `The profile ${run.profile} does not sync, and a run may only lower the mode.`,
+    };
   }
   const mode = lower(sync.mode, run.mode ?? sync.mode);
   if (mode === 'Disabled') return { do: 'Nothing' };
@@ -34,23 +38,40 @@ export function planSync(run: SyncRun, profile: SyncProfile | undefined, operato
   const wanted = run.request !== undefined && run.request !== run.status?.request;
   const begun = (run.status?.attempts ?? 0) > 0;
   if (mode === 'Manual' && !wanted && !begun) {
-    return { do: 'Say', reason: 'AwaitingRequest', message: 'The mode is Manual: annotate the run with worldflux.ai/sync to send it.' };
+    return {
+      do: 'Say',
+      reason: 'AwaitingRequest',
+      message: 'The mode is Manual: annotate the run with worldflux.ai/sync to send it.',
+    };
   }
   const { allowedProjects } = sync;
   const only = allowedProjects.length === 1 ? allowedProjects[0] : undefined;
   const project = run.project ?? only;
   if (project === undefined) {
-    return { do: 'Say', reason: 'ProjectNotAllowed', message: `The profile allows several projects; set spec.sync.project to one of ${allowedProjects.slice(0, 8).join(', ')}.` };
+    return {
+      do: 'Say',
+      reason: 'ProjectNotAllowed',
+      message: `The profile allows several projects; set spec.sync.project to one of ${allowedProjects.slice(0, 8).join(', ')}.`,
+    };
   }
   if (!allowedProjects.includes(project)) {
-    return { do: 'Say', reason: 'ProjectNotAllowed', message: `The profile does not allow the project ${project}; it allows ${allowedProjects.slice(0, 8).join(', ')}.` };
+    return {
+      do: 'Say',
+      reason: 'ProjectNotAllowed',
+      message: `The profile does not allow the project ${project}; it allows ${allowedProjects.slice(0, 8).join(', ')}.`,
+    };
   }
   return { do: 'Sync', target: targetOf(sync, profile, run.namespace, operatorNamespace), project };
 }
 
 type SyncSpec = NonNullable<SyncProfile['sync']>;
 
-export function targetOf(sync: SyncSpec, profile: Pick<SyncProfile, 'name' | 'network'>, runNamespace: string, operatorNamespace: string): SyncTarget {
+export function targetOf(
+  sync: SyncSpec,
+  profile: Pick<SyncProfile, 'name' | 'network'>,
+  runNamespace: string,
+  operatorNamespace: string,
+): SyncTarget {
   const inOperator = sync.apiKeySecretRef.from === 'OperatorNamespace';
   const key: KeyRef = {
     namespace: inOperator ? operatorNamespace : runNamespace,
@@ -70,7 +91,7 @@ export function targetOf(sync: SyncSpec, profile: Pick<SyncProfile, 'name' | 'ne
 }
 
 /** Reasons after which only a person, a new request or another spec can help. */
-const FINAL: readonly SyncReason[] = ['SyncConflict', 'PayloadTooLarge'];
+const FINAL: readonly SyncReason[] = ['SyncConflict', 'PayloadTooLarge', 'ArtifactsSkipped'];
 
 /** Whether a run still has to be sent: not once it is there, and not after a final refusal, unless asked again. */
 export function isSettled(run: SyncRun): boolean {

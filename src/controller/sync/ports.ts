@@ -64,7 +64,10 @@ export interface SyncCluster {
   readKey(ref: KeyRef, signal: AbortSignal): Promise<KeyRead>;
   /** Undefined: the run is gone, or is another one of that name. */
   readManifest(run: Pick<SyncRun, 'namespace' | 'name' | 'uid'>, signal: AbortSignal): Promise<unknown>;
-  applyRun(run: Pick<SyncRun, 'namespace' | 'name' | 'uid'>, status: { conditions: Condition[]; sync?: SyncStatus }): Promise<void>;
+  applyRun(
+    run: Pick<SyncRun, 'namespace' | 'name' | 'uid'>,
+    status: { conditions: Condition[]; sync?: SyncStatus },
+  ): Promise<void>;
   applyProfile(profile: Pick<SyncProfile, 'name' | 'uid'>, conditions: Condition[]): Promise<void>;
 }
 

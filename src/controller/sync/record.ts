@@ -54,33 +54,37 @@ export const sentManifestKey = (clientRunId: string, recordedDigest: string): st
 
 /** A marker for each run that may have uploads open upstream: found after a restart without reading every run. */
 const OPEN_PREFIX = 'sync-open/';
-const openKey = (clientRunId: string): string => `${OPEN_PREFIX}${clientRunId}`;
+const openPrefix = (clientRunId: string): string => `${OPEN_PREFIX}${clientRunId}/`;
 
-export type SyncStore = Pick<RunStore, 'get' | 'put' | 'replace' | 'list' | 'remove'>;
-
-export async function loadRecord(store: SyncStore, clientRunId: string, signal?: AbortSignal): Promise<SyncRecord | undefined> {
-  const found = record.safeParse(await readJson(store as RunStore, syncRecordKey(clientRunId), signal));
+/** Undefined where there is none, and where it is of a version that this operator does not know. */
+export async function loadRecord(
+  store: RunStore,
+  clientRunId: string,
+  signal?: AbortSignal,
+): Promise<SyncRecord | undefined> {
+  const found = record.safeParse(await readJson(store, syncRecordKey(clientRunId), signal));
   return found.success ? found.data : undefined;
 }
 
-export async function saveRecord(store: SyncStore, value: SyncRecord, signal?: AbortSignal): Promise<void> {
+export async function saveRecord(store: RunStore, value: SyncRecord, signal?: AbortSignal): Promise<void> {
   await store.replace(syncRecordKey(value.clientRunId), jsonBytes(value), JSON_TYPE, signal);
 }
 
-export async function markOpen(store: SyncStore, clientRunId: string, signal?: AbortSignal): Promise<void> {
-  await store.replace(openKey(clientRunId), Buffer.from('{}'), JSON_TYPE, signal);
+export async function markOpen(store: RunStore, clientRunId: string, signal?: AbortSignal): Promise<void> {
+  await store.replace(`${openPrefix(clientRunId)}open.json`, jsonBytes({ clientRunId }), JSON_TYPE, signal);
 }
 
-export async function unmarkOpen(store: SyncStore, clientRunId: string, signal?: AbortSignal): Promise<void> {
-  await store.remove(openKey(clientRunId), signal);
+export async function unmarkOpen(store: RunStore, clientRunId: string, signal?: AbortSignal): Promise<void> {
+  await store.remove(openPrefix(clientRunId), signal);
 }
 
-export async function* openRuns(store: SyncStore, signal?: AbortSignal): AsyncGenerator<string> {
+export async function* openRuns(store: RunStore, signal?: AbortSignal): AsyncGenerator<string> {
   for await (const { key } of store.list(OPEN_PREFIX, signal)) {
-    const id = key.slice(OPEN_PREFIX.length);
-    if (id !== '') yield id;
+    const id = key.split('/')[1];
+    if (id !== undefined) yield id;
   }
 }
 
 /** Begun upstream and neither committed nor taken back. */
-export const isOpen = ({ state, artifactId }: SyncArtifact): boolean => (state === 'Initiated' || state === 'Uploaded') && artifactId !== undefined;
+export const isOpen = ({ state, artifactId }: SyncArtifact): boolean =>
+  (state === 'Initiated' || state === 'Uploaded') && artifactId !== undefined;

@@ -1,0 +1,141 @@
+import { createHash } from 'node:crypto';
+import { Upstream, type ProjectRef } from '../../upstream/client.ts';
+import { problemsOf, ROLES, RUN_ROLES } from '../../upstream/contract.ts';
+import { UpstreamError } from '../../upstream/errors.ts';
+import { SLOW_RETRY_MS } from '../../upstream/retry.ts';
+import { Endpoint } from './endpoint.ts';
+import { SyncFailure } from './failure.ts';
+import type { SyncTarget } from './plan.ts';
+import type { Clock, KeyRead, SyncCluster } from './ports.ts';
+
+/** One target with one key: what all its runs share, asked for once. */
+export class TargetSession {
+  readonly target: SyncTarget;
+  readonly endpoint: Endpoint;
+  readonly #cluster: Pick<SyncCluster, 'readKey'>;
+  readonly #clock: Clock;
+  #key: { read: KeyRead; at: number } | undefined;
+  /** Fingerprint of the key that the target refused; it is not sent a second time. */
+  #refused: string | undefined;
+  #healthyUntil = 0;
+  readonly #projects = new Map<string, ProjectRef>();
+
+  constructor(target: SyncTarget, endpoint: Endpoint, cluster: Pick<SyncCluster, 'readKey'>, clock: Clock) {
+    this.target = target;
+    this.endpoint = endpoint;
+    this.#cluster = cluster;
+    this.#clock = clock;
+  }
+
+  /** The key as it was last read; undefined before the first time. */
+  get key(): KeyRead | undefined {
+    return this.#key?.read;
+  }
+
+  get keyRefused(): boolean {
+    return this.#refused !== undefined;
+  }
+
+  /** Contract and key → a client. Throws SyncFailure and UpstreamError. */
+  async open(signal: AbortSignal): Promise<Upstream> {
+    const contract = await this.endpoint.readContract();
+    const [problem] = problemsOf(contract, RUN_ROLES);
+    if (problem !== undefined) {
+      const message = `${ROLES[problem.role]}: ${problem.text}`;
+      throw new SyncFailure({
+        scope: 'Target',
+        reason: 'ContractMismatch',
+        message,
+        retry: SLOW_RETRY_MS,
+        reprobe: true,
+      });
+    }
+    return new Upstream(
+      this.endpoint.http,
+      { baseURL: this.target.baseURL, key: await this.#readKey(signal) },
+      contract,
+    );
+  }
+
+  /** Health and project, each asked for once in a while. */
+  async greet(upstream: Upstream, project: string, signal: AbortSignal): Promise<ProjectRef> {
+    if (this.#clock.now() >= this.#healthyUntil) {
+      await upstream.health(signal);
+      this.#healthyUntil = this.#clock.now() + HEALTH_MS;
+    }
+    const known = this.#projects.get(project);
+    if (known !== undefined) return known;
+    const projects = await this.#listProjects(upstream, signal);
+    const found = projects?.find(({ names }) => names.includes(project));
+    if (projects !== undefined && found === undefined) {
+      throw new SyncFailure({
+        scope: 'Run',
+        reason: 'ProjectNotFound',
+        message: `The key's workspace has no project ${project}.`,
+        retry: SLOW_RETRY_MS,
+      });
+    }
+    const reference = { name: project, id: found?.id };
+    this.#projects.set(project, reference);
+    return reference;
+  }
+
+  /** Something failed: nothing that was learnt of the target is taken for granted any more. */
+  distrust(): void {
+    this.#healthyUntil = 0;
+    this.#projects.clear();
+  }
+
+  refuseKey(): void {
+    if (this.#key?.read.found === true) this.#refused = fingerprintOf(this.#key.read.value);
+    this.#key = undefined;
+  }
+
+  /** A person asked for another try. */
+  forgive(): void {
+    this.#refused = undefined;
+    this.#key = undefined;
+  }
+
+  /** An API key may not be allowed to list projects, and the route is documented for people: names then do. */
+  async #listProjects(upstream: Upstream, signal: AbortSignal): ReturnType<Upstream['projects']> {
+    try {
+      return await upstream.projects(signal);
+    } catch (error) {
+      if (error instanceof UpstreamError && (error.fault.kind === 'notFound' || error.fault.kind === 'unexpected'))
+        return undefined;
+      throw error;
+    }
+  }
+
+  async #readKey(signal: AbortSignal): Promise<string> {
+    if (this.#key === undefined || this.#clock.now() - this.#key.at >= KEY_MS) {
+      this.#key = { read: await this.#cluster.readKey(this.target.key, signal), at: this.#clock.now() };
+    }
+    const { read } = this.#key;
+    const where = `Secret ${this.target.key.namespace}/${this.target.key.name}`;
+    if (!read.found)
+      throw new SyncFailure({
+        scope: 'Target',
+        reason: 'KeyMissing',
+        message: `${where}: ${read.why}`,
+        retry: 'NewKey',
+      });
+    if (this.#refused !== undefined && fingerprintOf(read.value) === this.#refused) {
+      throw new SyncFailure({
+        scope: 'Target',
+        reason: 'KeyRefused',
+        message: `The target refused the key in ${where}; nothing is sent until it changes.`,
+        retry: 'NewKey',
+      });
+    }
+    this.#refused = undefined;
+    return read.value;
+  }
+}
+
+const HEALTH_MS = 30_000;
+export const KEY_MS = 60_000;
+
+/** A key is kept only as long as it is fresh; what was refused is remembered by its digest. */
+const fingerprintOf = (key: string): string => createHash('sha256').update(key).digest('hex');
