@@ -2,7 +2,7 @@ import type { V1Job } from '@kubernetes/client-node';
 import type { Wire } from '../../kube/resource.ts';
 import { ANNOTATIONS, LABELS } from '../identity.ts';
 import { projectJob, type JobView, type ProfileView } from '../run/view.ts';
-import { at } from './clock.ts';
+import { at } from '../../runtime/local/testing/clock.ts';
 
 type Job = Wire<V1Job>;
 
@@ -30,7 +30,9 @@ export class JobBuilder {
   }
 
   ofRun(uid: string): JobBuilder {
-    const ownerReferences = [{ apiVersion: 'worldflux.ai/v1alpha1', kind: 'WorldRun', name: uid, uid, controller: true }];
+    const ownerReferences = [
+      { apiVersion: 'worldflux.ai/v1alpha1', kind: 'WorldRun', name: uid, uid, controller: true },
+    ];
     return this.#with({ metadata: { ownerReferences } });
   }
 
@@ -58,7 +60,9 @@ export class JobBuilder {
   }
 
   complete(seconds = 12): JobBuilder {
-    const conditions = [{ type: 'Complete', status: 'True', reason: 'CompletionsReached', message: '', lastTransitionTime: at(seconds) }];
+    const conditions = [
+      { type: 'Complete', status: 'True', reason: 'CompletionsReached', message: '', lastTransitionTime: at(seconds) },
+    ];
     return this.#with({ status: { conditions, active: 0 } });
   }
 

@@ -2,7 +2,7 @@ import { runtimeProfileSpec } from '../../crds/runtime-profile.ts';
 import { DEFAULT_PROFILE_ANNOTATION } from '../../crds/runtime-profile.ts';
 import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import { projectProfile, type ProfileView, type RuntimeProfile } from '../run/view.ts';
-import { at } from './clock.ts';
+import { at } from '../../runtime/local/testing/clock.ts';
 
 type Input = Record<string, unknown>;
 
@@ -17,7 +17,10 @@ export class ProfileBuilder {
 
   #spec(patch: Input): ProfileBuilder {
     // Through the schema again, so that defaults and refusals are the real ones.
-    return new ProfileBuilder({ ...this.#profile, spec: runtimeProfileSpec.parse({ ...this.#profile.spec, ...patch }) });
+    return new ProfileBuilder({
+      ...this.#profile,
+      spec: runtimeProfileSpec.parse({ ...this.#profile.spec, ...patch }),
+    });
   }
 
   asking(spec: Input): ProfileBuilder {

@@ -3,7 +3,7 @@ import type { AttemptStatus, WorldRunStatus } from '../../crds/world-run-status.
 import { worldRunSpec, type WorldRunSpec } from '../../crds/world-run.ts';
 import { conditionsOf, mergeConditions, phaseOf, type Situation } from '../run/situation.ts';
 import { projectRun, type LiveRun, type RunView, type SettledRun, type WorldRun } from '../run/view.ts';
-import { at, ms } from './clock.ts';
+import { at, ms } from '../../runtime/local/testing/clock.ts';
 
 type SpecInput = Record<string, unknown>;
 

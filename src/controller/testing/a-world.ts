@@ -5,10 +5,10 @@ import type { Decision } from '../run/decision.ts';
 import type { NodeView, ProfileView } from '../run/view.ts';
 import { emptyMemory, type RunMemory, type World } from '../run/world.ts';
 import type { JobBuilder } from './a-job.ts';
-import type { PodBuilder } from './a-pod.ts';
+import type { PodBuilder } from '../../runtime/local/testing/a-pod.ts';
 import { aProfile, type ProfileBuilder } from './a-profile.ts';
 import { aRun, type RunBuilder } from './a-run.ts';
-import { at, ms } from './clock.ts';
+import { at, ms } from '../../runtime/local/testing/clock.ts';
 
 export interface Scene {
   /** Seconds since the start of the scenario. */
@@ -49,7 +49,11 @@ export function aWorld(scene: Scene = {}): World {
     namespace:
       scene.namespace === null
         ? undefined
-        : { name: run.namespace, labels: scene.namespace?.labels ?? {}, terminating: scene.namespace?.terminating ?? false },
+        : {
+            name: run.namespace,
+            labels: scene.namespace?.labels ?? {},
+            terminating: scene.namespace?.terminating ?? false,
+          },
     profile,
     profileReady: scene.profileReady ?? { ready: true, message: '' },
     pinned: pinned === undefined && jobs.length === 0 ? undefined : asPin(pinned ?? profile),

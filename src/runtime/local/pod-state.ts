@@ -121,7 +121,7 @@ function waitState(pod: PodView): PodState {
     }
     if (IMAGE_WAITS.has(reason)) return { at: 'waiting', reason: 'ImagePullBackOff', message: message || reason };
     if (reason === 'CreateContainerConfigError') return { at: 'waiting', reason: 'SecretMissing', message };
-    if (reason === 'CreateContainerError' || reason === 'RunContainerError') {
+    if (reason === 'CreateContainerError' || reason === 'RunContainerError' || reason === 'CrashLoopBackOff') {
       return { at: 'waiting', reason: 'PodPreparing', message: `${reason}: ${message}` };
     }
   }
@@ -159,21 +159,24 @@ function userEnd(pod: PodView, user: ContainerState & { is: 'terminated' }): Pod
 
 function podEnd(pod: PodView): PodState {
   const disrupted = disruptionOutcome(pod);
-  if (disrupted !== undefined) return ended(disrupted.reason, disrupted.message, undefined, '');
+  // A lost node's kubelet never said that the container ended: the API still shows it running.
+  if (disrupted !== undefined) return { ...ended(disrupted.reason, disrupted.message, undefined, ''), startedAt: pod.user.is === 'running' ? pod.user.startedAt : undefined };
   if (pod.reason === 'DeadlineExceeded') return ended('StartupDeadlineExceeded', 'The pod reached its deadline.', undefined, '');
   if (pod.phase === 'Succeeded') return ended('Completed', 'The pod succeeded.', 0, '');
   if (pod.source?.is === 'terminated' && pod.source.exitCode !== 0) {
     return ended('SourceFailed', pod.source.message || 'the source could not be fetched', undefined, pod.source.finishedAt);
   }
+  if (pod.deleting) return ended('ChildDeleted', `Pod ${pod.name} was deleted before its container started.`, undefined, '');
   return ended('PodFailed', [pod.reason, pod.message].filter(Boolean).join(': ') || 'The pod failed before its container started.', undefined, '');
 }
 
-function ended(reason: OutcomeReason, message: string, exitCode: number | undefined, finishedAt: string): PodState {
+function ended(reason: OutcomeReason, message: string, exitCode: number | undefined, finishedAt: string): PodState & { at: 'ended' } {
   return { at: 'ended', ok: reason === 'Completed', reason, message, exitCode, startedAt: undefined, finishedAt };
 }
 
 function disruptionOutcome(pod: PodView): { reason: OutcomeReason; message: string } | undefined {
-  if (pod.reason === 'Evicted' && /ephemeral|emptyDir|usage exceeds/i.test(pod.message)) {
+  // "The node was low on resource: ephemeral-storage" is the same eviction for what others wrote.
+  if (pod.reason === 'Evicted' && /ephemeral|emptyDir|usage exceeds/i.test(pod.message) && !/low on resource/i.test(pod.message)) {
     return { reason: 'OutputTooLarge', message: pod.message };
   }
   if (pod.reason === 'NodeLost') return { reason: 'NodeLost', message: pod.message };

@@ -1,5 +1,5 @@
 import type { V1ContainerStatus, V1Pod } from '@kubernetes/client-node';
-import type { Wire } from '../../kube/resource.ts';
+import type { Wire } from '../../../kube/resource.ts';
 import {
   COLLECTOR_CONTAINER,
   podState,
@@ -8,14 +8,14 @@ import {
   USER_CONTAINER,
   type PodState,
   type PodView,
-} from '../../runtime/local/pod-state.ts';
-import { LABELS } from '../identity.ts';
+} from '../pod-state.ts';
 import { at } from './clock.ts';
 
 type Pod = Wire<V1Pod>;
 type Status = NonNullable<Pod['status']>;
 type State = NonNullable<Wire<V1ContainerStatus>['state']>;
 
+const RUN_UID = 'worldflux.ai/run-uid';
 const IMAGE_ID = `ghcr.io/acme/wm@sha256:${'a'.repeat(64)}`;
 
 /** A pod as the kubelet, the scheduler and the Job controller would describe it. */
@@ -105,7 +105,10 @@ export class PodBuilder {
   }
 
   /** The user's container has ended; the collector is still there. */
-  exited(exitCode: number, { at: seconds = 10, reason = exitCode === 0 ? 'Completed' : 'Error', message = '' } = {}): PodBuilder {
+  exited(
+    exitCode: number,
+    { at: seconds = 10, reason = exitCode === 0 ? 'Completed' : 'Error', message = '' } = {},
+  ): PodBuilder {
     const running = this.#pod.status?.containerStatuses?.find((c) => c.name === USER_CONTAINER)?.state?.running;
     const startedAt = running?.startedAt ?? at(2);
     const terminated = { exitCode, reason, message, startedAt, finishedAt: at(seconds) };
@@ -122,7 +125,13 @@ export class PodBuilder {
   }
 
   sourceEnded(exitCode: number, message: string): PodBuilder {
-    const terminated = { exitCode, reason: exitCode === 0 ? 'Completed' : 'Error', message, startedAt: at(1), finishedAt: at(2) };
+    const terminated = {
+      exitCode,
+      reason: exitCode === 0 ? 'Completed' : 'Error',
+      message,
+      startedAt: at(1),
+      finishedAt: at(2),
+    };
     return this.#onNode().#container('initContainerStatuses', SOURCE_CONTAINER, { terminated });
   }
 
@@ -148,7 +157,7 @@ export class PodBuilder {
   }
 
   view(): PodView & { gone: boolean } {
-    return { ...projectPod(this.build(), { runUid: LABELS.runUid }), gone: this.#gone };
+    return { ...projectPod(this.build(), { runUid: RUN_UID }), gone: this.#gone };
   }
 
   state(): PodState {
@@ -167,7 +176,7 @@ export function aPod(): PodBuilder {
       uid: 'pod',
       resourceVersion: '1',
       creationTimestamp: at(0),
-      labels: { [LABELS.runUid]: 'uid-pendulum' },
+      labels: { [RUN_UID]: 'uid-pendulum' },
     },
     spec: { containers: [] },
     status: { phase: 'Pending' },
