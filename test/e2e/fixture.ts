@@ -1,0 +1,55 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, inject } from 'vitest';
+import { attachCluster } from '../cluster/index.ts';
+import { operatorImage } from '../cluster/images.ts';
+import { busyboxImage } from '../cluster/small-images.ts';
+import { installCrds } from '../integration/install-crds.ts';
+import { Kit, SHELL_PROFILE } from './kit.ts';
+import { freePort, startOperator, type OperatorProcess, type OperatorProcessOptions } from './operator-process.ts';
+
+/** One test file's world: a namespace, a profile with a shell, and an operator that can be killed. */
+export interface Fixture {
+  kit: Kit;
+  operator: OperatorProcess;
+  /** Name of a profile with a shell and no overrides. */
+  profile: string;
+  /** Settings of the operator, to start another one. */
+  settings: OperatorProcessOptions;
+  /** Ends the operator without farewell and starts the next one on the same store. */
+  restart(): Promise<void>;
+}
+
+/** Registers set-up and clean-up of the calling file; the answer is filled in before its first test. */
+export function fixture(name: string, args: readonly string[] = []): Fixture {
+  const world = {} as Fixture;
+  let dir = '';
+  beforeAll(async () => {
+    const cluster = await attachCluster(inject('cluster'));
+    if (cluster === undefined) throw new Error('the layer has no cluster');
+    const image = await operatorImage();
+    await cluster.loadImage(await busyboxImage());
+    await cluster.loadImage(image.archive);
+    await installCrds(cluster);
+    dir = await mkdtemp(join(tmpdir(), `worldflux-e2e-${name}-`));
+    const kit = await Kit.open(cluster, name);
+    await kit.ensureNamespace('worldflux-system');
+    world.kit = kit;
+    world.profile = `${name}-shell`;
+    world.settings = { cluster, dir, gatewayPort: await freePort(), namespace: 'worldflux-system', image: image.tag, args };
+    world.operator = await startOperator(world.settings);
+    world.restart = async () => {
+      await world.operator.kill();
+      world.operator = await startOperator(world.settings);
+    };
+    await kit.apply(kit.profile(world.profile, SHELL_PROFILE));
+  }, 600_000);
+  afterAll(async () => {
+    await world.operator?.stop();
+    await world.kit?.cluster.kubectl(['delete', 'runtimeprofiles', '--all', '--wait=false']);
+    await world.kit?.close();
+    if (dir !== '') await rm(dir, { recursive: true, force: true });
+  });
+  return world;
+}

@@ -1,0 +1,139 @@
+import { describe, test } from 'vitest';
+import { childName } from '../../src/controller/identity.ts';
+import { JOBS } from '../../src/kube/resource.ts';
+import { condition } from './kit.ts';
+import { fixture } from './fixture.ts';
+import { BUSYBOX_IMAGE } from '../cluster/small-images.ts';
+
+/** Suspend, resume, cancel, delete, retry, adopt: what people and other controllers do to a run and its children. */
+
+const world = fixture('lifecycle');
+const running = (name: string) => world.kit.until(name, (r) => condition(r, 'Ready')?.reason === 'Running');
+const jobsOf = async (uid: string) => {
+  const found = [];
+  for await (const job of world.kit.client.list(JOBS, { namespace: world.kit.namespace, labelSelector: `worldflux.ai/run-uid=${uid}` })) found.push(job);
+  return found;
+};
+
+describe.concurrent('a run', () => {
+  test('that is suspended ends its attempt without counting it, and resumes with the next', async ({ expect }) => {
+    const { kit, profile } = world;
+    await kit.apply(kit.shell('pause', profile, 'if [ $WORLDFLUX_ATTEMPT = 1 ]; then sleep 600; fi'));
+    await running('pause');
+    await kit.patch('pause', { suspend: true });
+    const suspended = await kit.until('pause', (r) => r.status?.phase === 'Suspended');
+    expect(suspended.status!.attempts).toMatchObject([{ number: 1, reason: 'Suspended', counted: false }]);
+    expect(condition(suspended, 'Reconciling')?.status).toBe('True');
+    await kit.patch('pause', { suspend: false });
+    const done = await kit.finished('pause');
+    expect(done.status).toMatchObject({ phase: 'Succeeded', attemptCount: 2 });
+    expect(await jobsOf(done.metadata!.uid!)).toHaveLength(1);
+  });
+
+  test('that failed for a reason on its list is tried again, and the attempts are all there', async ({ expect }) => {
+    const { kit, profile } = world;
+    await kit.apply(kit.shell('again', profile, 'test $WORLDFLUX_ATTEMPT = 2', { retry: { maxAttempts: 3, onReasons: ['NonZeroExit'] } }));
+    const run = await kit.finished('again');
+    expect(run.status).toMatchObject({ phase: 'Succeeded', attemptCount: 2, attempts: [{ number: 1, reason: 'NonZeroExit', exitCode: 1 }, { number: 2, reason: 'Completed' }] });
+    expect(run.status!.manifest).toMatchObject({ attempt_count: 2 });
+  });
+
+  test('whose Job is deleted by hand ends with ChildDeleted and never gets another', async ({ expect }) => {
+    const { kit, profile } = world;
+    await kit.apply(kit.shell('orphan', profile, 'sleep 600', { timeouts: { uploadSeconds: 5 } }));
+    const run = await running('orphan');
+    await kit.client.delete(JOBS, { namespace: kit.namespace, name: childName({ name: 'orphan', uid: run.metadata!.uid! }, 1) }, { propagationPolicy: 'Background' });
+    const done = await kit.finished('orphan');
+    expect(condition(done, 'Succeeded')).toMatchObject({ status: 'False', reason: 'ChildDeleted' });
+    expect(await jobsOf(done.metadata!.uid!)).toHaveLength(0);
+  });
+
+  test('whose pod is deleted by hand ends with ChildDeleted', async ({ expect }) => {
+    const { kit, profile } = world;
+    await kit.apply(kit.shell('podless', profile, 'sleep 600', { timeouts: { uploadSeconds: 5 } }));
+    const run = await running('podless');
+    await kit.cluster.kubectl(['-n', kit.namespace, 'delete', 'pod', '-l', `worldflux.ai/run-uid=${run.metadata!.uid}`, '--wait=false']);
+    expect(condition(await kit.finished('podless'), 'Succeeded')).toMatchObject({ reason: 'ChildDeleted' });
+  });
+
+  test('that has ended creates nothing again, whatever happens to its Job', async ({ expect }) => {
+    const { kit, profile } = world;
+    await kit.apply(kit.shell('ended', profile, 'true'));
+    const run = await kit.finished('ended');
+    for (const job of await jobsOf(run.metadata!.uid!)) {
+      await kit.client.delete(JOBS, { namespace: kit.namespace, name: job.metadata!.name! }, { propagationPolicy: 'Background' });
+    }
+    await kit.cluster.kubectl(['-n', kit.namespace, 'annotate', 'worldrun', 'ended', 'touched=yes']);
+    await world.restart();
+    // A later run that has gone all the way shows that the operator has looked at everything.
+    await kit.apply(kit.shell('after-ended', profile, 'true'));
+    await kit.finished('after-ended');
+    expect(await jobsOf(run.metadata!.uid!)).toHaveLength(0);
+    expect((await kit.get('ended')).metadata!.resourceVersion).not.toBe(run.metadata!.resourceVersion);
+    expect((await kit.get('ended')).status).toEqual(run.status);
+  });
+
+  test('with the runKey of a finished run adopts its record, and runs when asked to', async ({ expect }) => {
+    const { kit, profile } = world;
+    const keyed = (name: string, annotations = {}) => kit.run(name, { runtimeProfileRef: { name: profile }, runKey: 'seed7', command: ['sh', '-c', `echo '{"x": 1}' > /worldflux/output/metrics.json`] }, { annotations });
+    await kit.apply(keyed('key-1'));
+    const first = await kit.finished('key-1');
+    await kit.cluster.kubectl(['-n', kit.namespace, 'delete', 'worldrun', 'key-1']);
+    await kit.apply(keyed('key-2'));
+    const second = await kit.finished('key-2');
+    expect(condition(second, 'Succeeded')).toMatchObject({ status: 'True', reason: 'AlreadyRecorded' });
+    expect(second.status!.manifestDigest).toBe(first.status!.manifestDigest);
+    expect(await jobsOf(second.metadata!.uid!)).toHaveLength(0);
+    await kit.apply(keyed('key-3', { 'worldflux.ai/rerun': first.status!.runId }));
+    const third = await kit.finished('key-3');
+    expect(condition(third, 'Succeeded')).toMatchObject({ status: 'True', reason: 'Completed' });
+    expect(third.status!.clientRunId).toBe(first.status!.clientRunId);
+  });
+
+  test('waits while a Job that it did not make has its name', async ({ expect }) => {
+    const { kit, profile } = world;
+    await kit.apply(kit.shell('taken', profile, 'true', { suspend: true }));
+    const run = await kit.until('taken', (r) => r.status?.phase === 'Suspended');
+    const name = childName({ name: 'taken', uid: run.metadata!.uid! }, 1);
+    await kit.apply({ apiVersion: 'batch/v1', kind: 'Job', metadata: { name }, spec: { suspend: true, template: { spec: { restartPolicy: 'Never', containers: [{ name: 'x', image: BUSYBOX_IMAGE }] } } } });
+    await kit.patch('taken', { suspend: false });
+    const waiting = await kit.until('taken', (r) => condition(r, 'Ready')?.reason === 'JobNameTaken');
+    expect(condition(waiting, 'Ready')?.message).toContain('was not made by this operator');
+    await kit.client.delete(JOBS, { namespace: kit.namespace, name }, { propagationPolicy: 'Background' });
+    expect((await kit.finished('taken')).status!.phase).toBe('Succeeded');
+  });
+
+  test('is deleted once its time is over', async ({ expect }) => {
+    const { kit, profile } = world;
+    await kit.apply(kit.shell('brief', profile, 'true', { ttlSecondsAfterFinished: 1 }));
+    await kit.cluster.kubectl(['-n', kit.namespace, 'wait', '--for=delete', 'worldrun/brief', '--timeout=60s'], { timeoutMs: 70_000 });
+    expect(true).toBe(true);
+  });
+
+  test('with a name of 253 characters runs', async ({ expect }) => {
+    const { kit, profile } = world;
+    const name = `${'long-name.'.repeat(25)}end`;
+    expect(name).toHaveLength(253);
+    await kit.apply(kit.shell(name, profile, 'true'));
+    expect((await kit.finished(name)).status!.phase).toBe('Succeeded');
+  });
+
+  test('over several nodes finds its peers and reports rank 0', async ({ expect }) => {
+    const { kit } = world;
+    await kit.apply(kit.profile('lifecycle-nodes', { image: BUSYBOX_IMAGE, overrides: { nodes: { max: 3 } } }));
+    const script = 'until nslookup $MASTER_ADDR >/dev/null 2>&1; do sleep 0.2; done; echo "{\\"rank\\": $RANK, \\"world\\": $WORLD_SIZE}" > /worldflux/output/metrics.json';
+    await kit.apply(kit.shell('nodes', 'lifecycle-nodes', script, { nodes: 2, timeouts: { runSeconds: 60 } }));
+    const run = await kit.finished('nodes');
+    expect(run.status).toMatchObject({ phase: 'Succeeded', manifest: { metrics: { rank: 0, world: 2 }, nodes: 2 } });
+  });
+
+  test('goes with its namespace', async ({ expect }) => {
+    const { kit, profile } = world;
+    await kit.ensureNamespace('lifecycle-gone');
+    const object = kit.shell('doomed', profile, 'sleep 600', { timeouts: { uploadSeconds: 5 } });
+    await kit.cluster.kubectl(['apply', '-n', 'lifecycle-gone', '-f', '-'], { input: JSON.stringify(object) });
+    await kit.cluster.kubectl(['wait', '-n', 'lifecycle-gone', '--for=jsonpath={.status.phase}=Running', 'worldrun/doomed', '--timeout=60s'], { timeoutMs: 70_000 });
+    await kit.cluster.kubectl(['delete', 'namespace', 'lifecycle-gone', '--timeout=90s'], { timeoutMs: 100_000 });
+    expect(true).toBe(true);
+  });
+});
