@@ -291,6 +291,7 @@ function nameOf({ method, path }: { method: string; path: string }): string {
 
 /** An aborted call is told apart by its signal, because libraries disagree about what they throw then. */
 function interpret(request: string, error: unknown, signal: AbortSignal): KubeError {
+  if (isKubeError(error)) return error;
   if (!signal.aborted) return errorFromNetwork(request, error);
   if (isKubeError(signal.reason)) return signal.reason;
   const cause = signal.reason as unknown;

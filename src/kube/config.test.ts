@@ -71,6 +71,10 @@ describe('a kubeconfig that was named', () => {
     expect(() => loadClusterConfig({ file: join(dir, 'absent') }, nowhere())).toThrow('cannot read kubeconfig');
     writeFileSync(join(dir, 'text'), 'just text');
     expect(() => loadClusterConfig({ file: join(dir, 'text') }, nowhere())).toThrow('is not a kubeconfig');
+    writeFileSync(join(dir, 'broken'), 'current-context: x\ncontexts: [{context: {}}]');
+    expect(() => loadClusterConfig({ file: join(dir, 'broken') }, nowhere())).toThrow(
+      /broken: contexts\[0\].name is missing/,
+    );
   });
 });
 

@@ -4,7 +4,7 @@ import { dirname, isAbsolute, join } from 'node:path';
 // The parts of client-node that parse a kubeconfig, imported by file: its index and its `KubeConfig` pull in every
 // generated model, which costs 60 MB of resident memory in each process.
 import { newClusters, newContexts, newUsers } from '@kubernetes/client-node/dist/config_types.js';
-import type { Cluster, Context, User } from '@kubernetes/client-node/dist/config_types.js';
+import type { Cluster, User } from '@kubernetes/client-node/dist/config_types.js';
 import { parse } from 'yaml';
 
 /** Where a cluster is and who we are there, as the caller asked for it. */
@@ -98,9 +98,9 @@ function fromKubeconfig(file: string, wanted: string | undefined): ClusterConfig
   if (contextName === undefined || contextName === '') {
     throw new ClusterConfigError(`${file} has no current-context; pass a context`);
   }
-  const context = find<Context>(file, 'context', contextName, newContexts(kubeconfig.contexts));
-  const cluster = find<Cluster>(file, 'cluster', context.cluster, newClusters(kubeconfig.clusters));
-  const user = find<User>(file, 'user', context.user, newUsers(kubeconfig.users));
+  const context = find(file, 'context', contextName, () => newContexts(kubeconfig.contexts));
+  const cluster = find(file, 'cluster', context.cluster, () => newClusters(kubeconfig.clusters));
+  const user = find(file, 'user', context.user, () => newUsers(kubeconfig.users));
   // Read here because client-node looks for it under a name that kubeconfigs do not use.
   const tokenFile = kubeconfig.users?.find((entry) => entry.name === user.name)?.user?.tokenFile;
   const dir = dirname(file);
@@ -130,20 +130,25 @@ function fromKubeconfig(file: string, wanted: string | undefined): ClusterConfig
 }
 
 function readKubeconfig(file: string): Kubeconfig {
-  try {
-    const parsed: unknown = parse(readFileSync(file, 'utf8'));
-    if (typeof parsed === 'object' && parsed !== null) return parsed;
-  } catch (cause) {
-    throw new ClusterConfigError(`cannot read kubeconfig ${file}: ${(cause as Error).message}`, { cause });
-  }
+  const parsed: unknown = attempt(file, () => parse(readFileSync(file, 'utf8')) as unknown);
+  if (typeof parsed === 'object' && parsed !== null) return parsed;
   throw new ClusterConfigError(`${file} is not a kubeconfig`);
 }
 
-function find<T extends { name: string }>(file: string, kind: string, name: string, all: T[]): T {
+function find<T extends { name: string }>(file: string, kind: string, name: string, parseAll: () => T[]): T {
+  const all = attempt(file, parseAll);
   const found = all.find((entry) => entry.name === name);
   if (found !== undefined) return found;
   const known = all.map((entry) => entry.name).join(', ') || 'none';
   throw new ClusterConfigError(`${file} has no ${kind} ${name}; it has: ${known}`);
+}
+
+function attempt<T>(file: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw new ClusterConfigError(`cannot read kubeconfig ${file}: ${(cause as Error).message}`, { cause });
+  }
 }
 
 function absolute<K extends string>(dir: string, key: K, file: string | undefined): { [P in K]?: string } {

@@ -78,6 +78,19 @@ describe('a term', () => {
     expect([a.end(), b.epochs]).toEqual(['stopped', [2]]);
   });
 
+  test('is given up even if its last renewal was under way when it ended', async () => {
+    const server = new MemoryLease();
+    const a = campaign(server, 'a');
+    await pass(0);
+    server.fault = (call, when) => (call === 'replace' && when === 'after' ? new Promise(() => {}) : undefined);
+    await pass(3);
+    server.fault = () => {};
+    a.stop.abort();
+    await a.ended;
+    expect(server.lease?.spec?.holderIdentity).toBe('');
+    expect(a.errors).toEqual([]);
+  });
+
   test('never has the epoch of an earlier one, even under the same name or after the Lease was lost', async () => {
     const server = new MemoryLease();
     const first = campaign(server, 'same');

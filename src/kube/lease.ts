@@ -91,7 +91,7 @@ export class LeaderElector {
     else signal.addEventListener('abort', stop, { once: true });
     const renewing = this.#renewUntil(term);
     try {
-      await this.#options.lead(epoch, term.signal);
+      if (!signal.aborted) await this.#options.lead(epoch, term.signal);
       return signal.aborted ? 'stopped' : term.signal.aborted ? 'lost' : 'finished';
     } finally {
       signal.removeEventListener('abort', stop);
@@ -214,19 +214,33 @@ export class LeaderElector {
 
   /** Lets a successor start at once rather than after `leaseMs`. Only what is still ours is given up. */
   async #release(): Promise<void> {
-    const lease = this.#observed?.lease;
-    const isHeld = this.isLeader();
-    this.#epoch = undefined;
-    if (lease === undefined || !isHeld) return;
-    const now = microTime(new Date());
-    const spec = { ...lease.spec, holderIdentity: '', leaseDurationSeconds: 1, acquireTime: now, renewTime: now };
-    await this.#options.client
-      .replace(LEASES, { ...lease, spec }, { timeoutMs: this.#retryMs })
-      .catch((error: unknown) => this.#options.onError(error));
+    const { client, namespace, name, onError } = this.#options;
+    const call = { timeoutMs: this.#retryMs };
+    try {
+      if (!this.isLeader()) return;
+      await client.replace(LEASES, released(this.#observed!.lease), call).catch(async (error: unknown) => {
+        if (!isKubeError(error, 'conflict')) throw error;
+        // The last renewal was cut off by the end of the term, and arrived all the same.
+        const current = await client.get(LEASES, { namespace, name }, call);
+        if (this.#isOurTerm(current)) await client.replace(LEASES, released(current), call);
+      });
+    } catch (error) {
+      onError(error);
+    } finally {
+      this.#epoch = undefined;
+    }
   }
 
   async #pause(signal: AbortSignal): Promise<void> {
     // Jittered, so that candidates that started together do not ask together for ever.
     await pause(this.#retryMs * (1 + Math.random() * 0.2), signal);
   }
+}
+
+function released(lease: Lease): Lease {
+  const now = microTime(new Date());
+  return {
+    ...lease,
+    spec: { ...lease.spec, holderIdentity: '', leaseDurationSeconds: 1, acquireTime: now, renewTime: now },
+  };
 }

@@ -66,8 +66,9 @@ export class HttpTransport implements Transport {
   async request(request: HttpRequest): Promise<HttpAnswer<string>> {
     return this.#withAccess(
       (access) => {
+        const { requests } = this.#poolsFor(access);
         const collector = new AnswerCollector(request.signal);
-        this.#poolsFor(access).requests.dispatch(this.#dispatchOptions(request, access), collector);
+        requests.dispatch(this.#dispatchOptions(request, access), collector);
         return collector.answer;
       },
       () => {},
@@ -129,20 +130,21 @@ export class HttpTransport implements Transport {
     void this.#pools?.streams.close();
     this.#pools = {
       tlsFingerprint: access.tlsFingerprint,
-      requests: this.#pool(access.tls, this.#options.connections ?? 24),
+      // Without a limit for the headers: each request has a deadline of its own, which may be longer.
+      requests: this.#pool(access.tls, this.#options.connections ?? 24, 0),
       // Apart from the requests, so that watches never take the last connection. No limit: a stream that waited for
       // another to end would wait for minutes.
-      streams: this.#pool(access.tls, null),
+      streams: this.#pool(access.tls, null, 30_000),
     };
     return this.#pools;
   }
 
-  #pool(tls: TlsOptions, connections: number | null): Pool {
+  #pool(tls: TlsOptions, connections: number | null, headersTimeout: number): Pool {
     return new Pool(this.#origin, {
       connections,
       pipelining: 1,
       allowH2: false,
-      headersTimeout: 30_000,
+      headersTimeout,
       // undici's default of five minutes would end a quiet watch.
       bodyTimeout: 0,
       // Well below the API server's own idle timeout of 90 s: it never closes what we are about to write to.

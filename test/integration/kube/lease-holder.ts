@@ -15,8 +15,8 @@ const elector = new LeaderElector({
   renewDeadlineMs: 2000,
   retryMs: 250,
   lead: async (epoch, signal) => {
-    console.log(`leads ${epoch}`);
     let before = performance.now();
+    console.log(`leads ${epoch}`);
     do {
       await new Promise(setImmediate);
       const now = performance.now();
