@@ -100,6 +100,7 @@ export const SYNC_REASONS = {
   Synced: 'The run and every artifact marked `commit` are there.',
   SyncDisabled: 'The run asks to be synced, but its profile has sync.mode Disabled.',
   AwaitingRequest: 'The mode is Manual: the annotation worldflux.ai/sync, or kubectl worldflux sync, asks for it.',
+  Syncing: 'The run is being sent; status.sync.artifacts says how far it is.',
   WaitingForTurn: 'Other runs go before it, or its target does not answer now; the message says which.',
   TargetUnavailable: 'The target did not answer, or failed. Tried again without end.',
   TargetThrottled: 'The target asked to wait; it is not asked again before.',

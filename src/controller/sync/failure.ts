@@ -1,6 +1,10 @@
 import type { SyncReason } from '../../crds/vocabulary.ts';
+import { backoffMs } from '../../kube/backoff.ts';
 import { UpstreamError } from '../../upstream/errors.ts';
-import { actionFor, SLOW_RETRY_MS, type Action } from '../../upstream/retry.ts';
+import { actionFor, BACKOFF, SLOW_RETRY_MS, type Action } from '../../upstream/retry.ts';
+
+/** How often a Secret is read while it is needed. Milliseconds. */
+export const KEY_MS = 60_000;
 
 /** Why a try ended without success, and what that means for the run and for its target. */
 export interface Failure {
@@ -85,4 +89,27 @@ function reasonOf({ fault }: UpstreamError): SyncReason {
     case 'aborted':
       return 'TargetUnavailable';
   }
+}
+
+/** The run store or the API server failed, or this program is wrong: either way later, and only this run. */
+export function unforeseen(error: unknown): Failure {
+  const name = error instanceof Error ? error.name : 'error';
+  return {
+    scope: 'Run',
+    reason: 'RecordUnreadable',
+    message: `What is to be sent could not be read (${name}).`,
+    retry: 'Backoff',
+    reprobe: false,
+  };
+}
+
+/** A mismatch may have been mended between two looks at the contract: the first retry comes soon. */
+const FIRST_REPROBE_MS = 5000;
+
+/** Milliseconds until the next try after `failures` in a row before this one; undefined: not at all. */
+export function waitFor({ retry, reprobe }: Failure, failures: number): number | undefined {
+  if (retry === 'Never') return undefined;
+  if (retry === 'NewKey') return KEY_MS;
+  if (reprobe && failures === 0) return FIRST_REPROBE_MS;
+  return retry === 'Backoff' ? backoffMs(failures + 1, BACKOFF) : retry;
 }

@@ -17,6 +17,7 @@ interface Watched {
   /** Why the contract could not be read, in words. */
   unread: string | undefined;
   cancel: (() => void) | undefined;
+  sessions: readonly TargetSession[];
 }
 
 const PROBE_MS = 6 * 3600 * 1000;
@@ -77,6 +78,7 @@ export class ProfileWatch {
       contract: undefined,
       unread: undefined,
       cancel: undefined,
+      sessions: [],
     };
     this.#watched.set(profile.name, watched);
     if (profile.sync !== undefined) watched.endpoint = this.#endpointOf(watched, profile.sync.baseURL);
@@ -97,23 +99,27 @@ export class ProfileWatch {
   }
 
   /** Says how the keys of a profile stand. */
-  tell(name: string, sessions: readonly TargetSession[]): void {
+  tell(name: string, sessions?: readonly TargetSession[]): void {
     const watched = this.#watched.get(name);
     if (watched === undefined || !this.#started) return;
+    if (sessions !== undefined) watched.sessions = sessions;
     const { profile } = watched;
+    const ours = (profile.conditions ?? []).filter(
+      ({ type }) => type === 'ContractVerified' || type === 'SyncKeyValid',
+    );
     const conditions: Condition[] = [];
     if (profile.sync !== undefined && profile.sync.mode !== 'Disabled') {
       const contract = contractWords(watched);
       if (contract !== undefined) conditions.push(this.#condition(profile, 'ContractVerified', ...contract));
-      const used = sessions.filter((session) => session.key !== undefined || session.keyRefused);
+      const used = watched.sessions.filter((session) => session.key !== undefined || session.keyRefused);
+      // No key was used since the start: what was said before it stands.
       if (used.length > 0)
         conditions.push(this.#condition(profile, 'SyncKeyValid', ...keyWords(used, this.#o.clock.now())));
+      else conditions.push(...ours.filter(({ type }) => type === 'SyncKeyValid'));
     }
-    const ours = (profile.conditions ?? []).filter(
-      ({ type }) => type === 'ContractVerified' || type === 'SyncKeyValid',
-    );
-    if (ours.length === 0 && conditions.length === 0) return;
-    this.#speaker.say(name, wordsOf(profile.uid, conditions), { profile, conditions });
+    const text = wordsOf(profile.uid, conditions);
+    if (text === wordsOf(profile.uid, ours) && !this.#speaker.pending(name)) return;
+    this.#speaker.say(name, text, { profile, conditions });
   }
 
   async stop(): Promise<void> {
@@ -135,14 +141,14 @@ export class ProfileWatch {
     return new Endpoint(baseURL.replace(/\/+$/, ''), policy, this.#o.connections, this.#o.clock, (contract) => {
       watched.contract = contract;
       watched.unread = undefined;
-      this.tell(watched.profile.name, []);
+      this.tell(watched.profile.name);
     });
   }
 
   #probe(watched: Watched): void {
     const { endpoint, profile } = watched;
     watched.cancel?.();
-    if (endpoint === undefined || profile.sync?.mode === 'Disabled') return this.tell(profile.name, []);
+    if (endpoint === undefined || profile.sync?.mode === 'Disabled') return this.tell(profile.name);
     const again = (ms: number) => {
       if (this.#started && this.#watched.get(profile.name) === watched)
         watched.cancel = this.#o.clock.after(ms, () => this.#probe(watched));
@@ -151,7 +157,7 @@ export class ProfileWatch {
       () => again(PROBE_MS),
       (error: unknown) => {
         watched.unread = error instanceof Error ? error.message : 'failed';
-        this.tell(profile.name, []);
+        this.tell(profile.name);
         again(PROBE_RETRY_MS);
       },
     );
@@ -191,9 +197,10 @@ function contractWords({ contract, unread }: Watched): [Condition['status'], Syn
   return [status, reasons[status], message];
 }
 
+const secretOf = ({ target }: TargetSession): string => `${target.key.namespace}/${target.key.name}`;
+
 function keyWords(sessions: readonly TargetSession[], now: number): [Condition['status'], SyncProfileReason, string] {
-  const name = ({ target }: TargetSession) => `${target.key.namespace}/${target.key.name}`;
-  const list = (found: readonly TargetSession[]) => [...new Set(found.map(name))].toSorted().slice(0, 5).join(', ');
+  const list = (found: readonly TargetSession[]) => [...new Set(found.map(secretOf))].toSorted().slice(0, 5).join(', ');
   const bad = sessions.filter((s) => s.keyRefused || s.key?.found === false);
   if (bad.length > 0)
     return ['False', 'KeyNotAccepted', `The target refused the key, or the Secret cannot be read: ${list(bad)}`];

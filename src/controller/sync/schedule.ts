@@ -6,7 +6,7 @@ import type { TargetSession } from './target-session.ts';
 /** A run that waits to be synced, or is being synced. */
 export interface Entry {
   run: SyncRun;
-  readonly target: SyncTarget;
+  readonly lane: Lane;
   readonly project: string;
   readonly queuedAt: number;
   /** Not before, whatever its target allows. */
@@ -18,6 +18,8 @@ export interface Entry {
   again: boolean;
   /** The pass that is under way. */
   pass: AbortController | undefined;
+  /** When that pass has ended, however it did. */
+  ended: Promise<void> | undefined;
   record: SyncRecord | undefined;
 }
 
@@ -61,22 +63,23 @@ export class Schedule {
     this.#allowed = allowed;
   }
 
-  lane(key: string): Lane | undefined {
-    return this.#lanes.get(key);
+  lane(target: SyncTarget): Lane | undefined {
+    return this.#lanes.get(target.lane);
   }
 
   lanes(): IterableIterator<Lane> {
     return this.#lanes.values();
   }
 
-  open(key: string, session: TargetSession): Lane {
+  /** In place of one under the same name, whose entries the caller moves. */
+  open(session: TargetSession): Lane {
     const lane: Lane = { session, entries: [], running: 0, blockedUntil: 0, failures: 0, trouble: undefined };
-    this.#lanes.set(key, lane);
+    this.#lanes.set(session.target.lane, lane);
     return lane;
   }
 
-  add(lane: Lane, entry: Entry): void {
-    const { entries } = lane;
+  add(entry: Entry): void {
+    const { entries } = entry.lane;
     // Runs arrive nearly in order: the place is near the end.
     let at = entries.length;
     while (at > 0 && older(entry, entries[at - 1] as Entry) < 0) at -= 1;
@@ -84,20 +87,18 @@ export class Schedule {
   }
 
   remove(entry: Entry): void {
-    const lane = this.#lanes.get(entry.target.lane);
-    const at = lane?.entries.indexOf(entry) ?? -1;
-    if (at >= 0) lane?.entries.splice(at, 1);
+    const { entries } = entry.lane;
+    const at = entries.indexOf(entry);
+    if (at >= 0) entries.splice(at, 1);
   }
 
-  /** Drops lanes that nobody uses; answers their sessions. */
-  sweep(): TargetSession[] {
-    const idle = [...this.#lanes].filter(([, lane]) => lane.entries.length === 0 && lane.running === 0);
-    for (const [key] of idle) this.#lanes.delete(key);
-    return idle.map(([, { session }]) => session);
+  /** Drops lanes that nobody uses. */
+  sweep(): void {
+    for (const [key, lane] of this.#lanes) if (lane.entries.length === 0 && lane.running === 0) this.#lanes.delete(key);
   }
 
   /** The next run that may start now, and marks it as running. `mayRun` refuses one that has to wait for another. */
-  take(now: number, mayRun: (entry: Entry) => boolean): { lane: Lane; entry: Entry } | undefined {
+  take(now: number, mayRun: (entry: Entry) => boolean): Entry | undefined {
     if (this.#running >= this.#concurrency.total) return undefined;
     for (const [key, lane] of this.#lanes) {
       if (lane.blockedUntil > now || lane.running >= this.#limit(lane)) continue;
@@ -109,14 +110,14 @@ export class Schedule {
       entry.pass = new AbortController();
       lane.running += 1;
       this.#running += 1;
-      return { lane, entry };
+      return entry;
     }
     return undefined;
   }
 
-  finished(lane: Lane, entry: Entry): void {
+  finished(entry: Entry): void {
     entry.pass = undefined;
-    lane.running -= 1;
+    entry.lane.running -= 1;
     this.#running -= 1;
   }
 

@@ -31,6 +31,10 @@ export class Speaker<T> {
     this.#pump();
   }
 
+  pending(key: string): boolean {
+    return this.#words.has(key);
+  }
+
   forget(key: string): void {
     this.#words.delete(key);
     this.#said.delete(key);

@@ -4,7 +4,7 @@ import { problemsOf, ROLES, RUN_ROLES } from '../../upstream/contract.ts';
 import { UpstreamError } from '../../upstream/errors.ts';
 import { SLOW_RETRY_MS } from '../../upstream/retry.ts';
 import { Endpoint } from './endpoint.ts';
-import { SyncFailure } from './failure.ts';
+import { KEY_MS, SyncFailure } from './failure.ts';
 import type { SyncTarget } from './plan.ts';
 import type { Clock, KeyRead, SyncCluster } from './ports.ts';
 
@@ -135,7 +135,6 @@ export class TargetSession {
 }
 
 const HEALTH_MS = 30_000;
-export const KEY_MS = 60_000;
 
 /** A key is kept only as long as it is fresh; what was refused is remembered by its digest. */
 const fingerprintOf = (key: string): string => createHash('sha256').update(key).digest('hex');
