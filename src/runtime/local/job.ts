@@ -1,9 +1,19 @@
-import type { V1Container, V1EnvVar, V1Job, V1PodSpec, V1Service, V1Toleration, V1Volume, V1VolumeMount } from '@kubernetes/client-node';
+import type {
+  V1Container,
+  V1EnvVar,
+  V1Job,
+  V1PodSpec,
+  V1Service,
+  V1Toleration,
+  V1Volume,
+  V1VolumeMount,
+} from '@kubernetes/client-node';
 import type { Wire } from '../../kube/resource.ts';
 import type { LocalProfile, RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import type { WorldRunSpec } from '../../crds/world-run.ts';
 import { parseQuantity } from '../../kube/quantity.ts';
 import { CONFIG_VARIABLE, type CollectorConfig } from '../../results/collector/config.ts';
+import { SOURCE_CONFIG_VARIABLE, SOURCE_UID, type SourceConfig } from './source-config.ts';
 import { COLLECTOR_CONTAINER, SOURCE_CONTAINER, USER_CONTAINER } from './pod-state.ts';
 
 /** A run and its profile → the Job (and Service) of one attempt. Pure: the same input gives the same bytes. */
@@ -17,6 +27,7 @@ export const PATHS = {
   state: '/worldflux-collector/state',
   token: '/worldflux-collector/token',
   secrets: '/worldflux-collector/secrets',
+  gitSecret: '/worldflux-git',
 } as const;
 
 export interface JobPlan {
@@ -52,7 +63,10 @@ export function gpusPerNode(run: WorldRunSpec, local: LocalProfile): number {
   return local.gpu === undefined ? 0 : (run.resources?.gpu ?? local.gpu.count);
 }
 
-function resources(plan: JobPlan, local: LocalProfile): { requests?: Record<string, string>; limits?: Record<string, string> } {
+function resources(
+  plan: JobPlan,
+  local: LocalProfile,
+): { requests?: Record<string, string>; limits?: Record<string, string> } {
   const requests = { ...local.resources?.requests, ...plan.run.resources?.requests };
   const limits = { ...local.resources?.limits, ...plan.run.resources?.limits };
   const gpus = gpusPerNode(plan.run, local);
@@ -132,12 +146,17 @@ function volumes(plan: JobPlan, local: LocalProfile): { volumes: Wire<V1Volume>[
     list.push(volume);
     mounts.push({ name: volume.name, mountPath, ...(readOnly && { readOnly }) });
   };
-  if (local.shmSize !== undefined) add({ name: 'worldflux-shm', emptyDir: { medium: 'Memory', sizeLimit: local.shmSize } }, '/dev/shm');
+  if (local.shmSize !== undefined)
+    add({ name: 'worldflux-shm', emptyDir: { medium: 'Memory', sizeLimit: local.shmSize } }, '/dev/shm');
   if (local.cache !== undefined) {
-    add({ name: 'worldflux-cache', persistentVolumeClaim: { claimName: local.cache.persistentVolumeClaim } }, local.cache.mountPath);
+    add(
+      { name: 'worldflux-cache', persistentVolumeClaim: { claimName: local.cache.persistentVolumeClaim } },
+      local.cache.mountPath,
+    );
   }
   const { source } = plan.run;
-  if (source?.configMap !== undefined) add({ name: 'worldflux-source', configMap: { name: source.configMap.name } }, PATHS.source, true);
+  if (source?.configMap !== undefined)
+    add({ name: 'worldflux-source', configMap: { name: source.configMap.name } }, PATHS.source, true);
   if (source?.git !== undefined) {
     add({ name: 'worldflux-source', emptyDir: { sizeLimit: '10Gi' } }, PATHS.source, true);
     if (source.git.secretRef !== undefined) {
@@ -202,31 +221,33 @@ function collectorContainer(plan: JobPlan, collector: CollectorPlan): Wire<V1Con
   };
 }
 
-function sourceContainer(plan: JobPlan, git: NonNullable<NonNullable<WorldRunSpec['source']>['git']>): Wire<V1Container> {
+function sourceContainer(
+  plan: JobPlan,
+  git: NonNullable<NonNullable<WorldRunSpec['source']>['git']>,
+): Wire<V1Container> {
+  const allowedHosts = plan.profile.local?.overrides?.gitHosts;
+  const config: SourceConfig = {
+    url: git.url,
+    ref: git.ref,
+    path: git.path,
+    target: PATHS.source,
+    ...(allowedHosts !== undefined && { allowedHosts }),
+    ...(git.secretRef !== undefined && { credentialsDir: PATHS.gitSecret }),
+  };
   return {
     name: SOURCE_CONTAINER,
     image: plan.toolImage,
     args: ['fetch-source'],
     env: [
-      {
-        name: 'WORLDFLUX_SOURCE_CONFIG',
-        value: JSON.stringify({
-          url: git.url,
-          ref: git.ref,
-          path: git.path,
-          target: PATHS.source,
-          allowedHosts: plan.profile.local?.overrides?.gitHosts,
-          credentialsDir: git.secretRef === undefined ? undefined : '/worldflux-git',
-        }),
-      },
+      { name: SOURCE_CONFIG_VARIABLE, value: JSON.stringify(config) },
       { name: 'HOME', value: '/tmp' },
     ],
-    resources: SIDECAR_RESOURCES,
-    securityContext: { ...RESTRICTED, readOnlyRootFilesystem: true },
+    resources: { ...SIDECAR_RESOURCES, limits: { memory: '512Mi' } },
+    securityContext: { ...RESTRICTED, readOnlyRootFilesystem: true, runAsUser: SOURCE_UID, runAsNonRoot: true },
     volumeMounts: [
       { name: 'worldflux-source', mountPath: PATHS.source },
       { name: 'worldflux-tmp', mountPath: '/tmp' },
-      ...(git.secretRef === undefined ? [] : [{ name: 'worldflux-git', mountPath: '/worldflux-git', readOnly: true }]),
+      ...(git.secretRef === undefined ? [] : [{ name: 'worldflux-git', mountPath: PATHS.gitSecret, readOnly: true }]),
     ],
   };
 }
@@ -266,7 +287,8 @@ function podSpec(plan: JobPlan, local: LocalProfile): Wire<V1PodSpec> {
       // Optional here: where it is missing, the user's container says so in words, a failed mount would not.
       return { secret: { name: secret!, items: [{ key, path: name }], optional: true } };
     });
-    if (secrets.length > 0) own.volumes.push({ name: 'worldflux-secrets', projected: { defaultMode: 0o444, sources: secrets } });
+    if (secrets.length > 0)
+      own.volumes.push({ name: 'worldflux-secrets', projected: { defaultMode: 0o444, sources: secrets } });
     init.push(collectorContainer(plan, collector));
   }
   const uid = local.securityContext.runAsUser;
@@ -291,7 +313,9 @@ function podSpec(plan: JobPlan, local: LocalProfile): Wire<V1PodSpec> {
     terminationGracePeriodSeconds: collector === undefined ? 30 : timeouts.uploadSeconds,
     ...(run.nodes > 1 && { subdomain: plan.serviceName }),
     ...(local.imagePullSecrets !== undefined && { imagePullSecrets: local.imagePullSecrets }),
-    ...((local.nodeSelector ?? run.nodeSelector) !== undefined && { nodeSelector: { ...run.nodeSelector, ...local.nodeSelector } }),
+    ...((local.nodeSelector ?? run.nodeSelector) !== undefined && {
+      nodeSelector: { ...run.nodeSelector, ...local.nodeSelector },
+    }),
     ...(local.tolerations !== undefined && { tolerations: local.tolerations as Wire<V1Toleration>[] }),
     ...(local.priorityClassName !== undefined && { priorityClassName: local.priorityClassName }),
     ...(local.runtimeClassName !== undefined && { runtimeClassName: local.runtimeClassName }),
@@ -348,7 +372,10 @@ export function buildJob(plan: JobPlan): Wire<V1Job> {
 }
 
 /** Stable host names for the nodes of one run: `<job>-<rank>.<service>.<namespace>.svc`. */
-export function buildService(plan: Pick<JobPlan, 'serviceName' | 'namespace' | 'labels' | 'owner' | 'podLabels'>, selector: Record<string, string>): Wire<V1Service> {
+export function buildService(
+  plan: Pick<JobPlan, 'serviceName' | 'namespace' | 'labels' | 'owner' | 'podLabels'>,
+  selector: Record<string, string>,
+): Wire<V1Service> {
   return {
     apiVersion: 'v1',
     kind: 'Service',

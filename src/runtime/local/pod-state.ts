@@ -11,7 +11,14 @@ export const SOURCE_CONTAINER = 'source';
 export type ContainerState =
   | { is: 'waiting'; reason: string; message: string }
   | { is: 'running'; startedAt: string }
-  | { is: 'terminated'; exitCode: number; reason: string; message: string; startedAt: string | undefined; finishedAt: string };
+  | {
+      is: 'terminated';
+      exitCode: number;
+      reason: string;
+      message: string;
+      startedAt: string | undefined;
+      finishedAt: string;
+    };
 
 export interface PodView {
   uid: string;
@@ -46,7 +53,8 @@ function stateOf(status: Wire<V1ContainerStatus> | undefined): ContainerState {
       exitCode: terminated.exitCode,
       reason: terminated.reason ?? '',
       message: terminated.message ?? '',
-      startedAt: terminated.startedAt ?? undefined,
+      // A container that never started carries the epoch.
+      startedAt: terminated.startedAt?.startsWith('1970-') === true ? undefined : terminated.startedAt,
       finishedAt: terminated.finishedAt ?? '',
     };
   }
@@ -83,8 +91,10 @@ export function projectPod(pod: Wire<V1Pod>, labels: { runUid: string }): PodVie
     reason: status.reason ?? '',
     message: status.message ?? '',
     scheduledAt: scheduled?.status === 'True' ? (scheduled.lastTransitionTime ?? undefined) : undefined,
-    unschedulable: scheduled?.status === 'False' && scheduled.reason === 'Unschedulable' ? (scheduled.message ?? '') : undefined,
-    disruption: disruption === undefined ? undefined : { reason: disruption.reason ?? '', message: disruption.message ?? '' },
+    unschedulable:
+      scheduled?.status === 'False' && scheduled.reason === 'Unschedulable' ? (scheduled.message ?? '') : undefined,
+    disruption:
+      disruption === undefined ? undefined : { reason: disruption.reason ?? '', message: disruption.message ?? '' },
     user: stateOf(user),
     imageDigest: digestIn(user?.imageID),
     collector: init(COLLECTOR_CONTAINER),
@@ -97,15 +107,34 @@ export type PodState =
   | { at: 'waiting'; reason: WaitingReason; message: string; hopeless?: { reason: OutcomeReason; message: string } }
   | { at: 'running'; startedAt: string }
   /** The user's container is over (or never will be); the collector may still be at work. */
-  | { at: 'ended'; ok: boolean; reason: OutcomeReason; message: string; exitCode: number | undefined; startedAt: string | undefined; finishedAt: string };
+  | {
+      at: 'ended';
+      ok: boolean;
+      reason: OutcomeReason;
+      message: string;
+      exitCode: number | undefined;
+      startedAt: string | undefined;
+      finishedAt: string;
+    };
 
-const IMAGE_WAITS = new Set(['ErrImagePull', 'ImagePullBackOff', 'ErrImageNeverPull', 'RegistryUnavailable', 'ImageInspectError']);
+const IMAGE_WAITS = new Set([
+  'ErrImagePull',
+  'ImagePullBackOff',
+  'ErrImageNeverPull',
+  'RegistryUnavailable',
+  'ImageInspectError',
+]);
 
 export function podState(pod: PodView): PodState {
   if (pod.user.is === 'terminated') return userEnd(pod, pod.user);
   if (pod.phase === 'Failed' || pod.phase === 'Succeeded') return podEnd(pod);
   if (pod.source?.is === 'terminated' && pod.source.exitCode !== 0) {
-    return ended('SourceFailed', pod.source.message || `fetching the source ended with code ${pod.source.exitCode}`, undefined, pod.source.finishedAt);
+    return ended(
+      'SourceFailed',
+      pod.source.message || `fetching the source ended with code ${pod.source.exitCode}`,
+      undefined,
+      pod.source.finishedAt,
+    );
   }
   if (pod.user.is === 'running') return { at: 'running', startedAt: pod.user.startedAt };
   return waitState(pod);
@@ -128,7 +157,10 @@ function waitState(pod: PodView): PodState {
   return {
     at: 'waiting',
     reason: 'PodPreparing',
-    message: pod.node === undefined ? 'The pod waits for the scheduler.' : `The pod prepares on node ${pod.node}: images, volumes, source.`,
+    message:
+      pod.node === undefined
+        ? 'The pod waits for the scheduler.'
+        : `The pod prepares on node ${pod.node}: images, volumes, source.`,
   };
 }
 
@@ -143,7 +175,8 @@ function userEnd(pod: PodView, user: ContainerState & { is: 'terminated' }): Pod
     startedAt: user.startedAt,
     finishedAt: user.finishedAt,
   });
-  if (user.reason === 'OOMKilled') return end('OOMKilled', 'The container used more memory than its limit: raise spec.resources.limits.memory.');
+  if (user.reason === 'OOMKilled')
+    return end('OOMKilled', 'The container used more memory than its limit: raise spec.resources.limits.memory.');
   // A code of 0 counts even when a disruption came at the same moment: the work is done.
   if (user.exitCode === 0) return end('Completed', 'The command exited with 0.');
   if (disrupted !== undefined) return end(disrupted.reason, disrupted.message);
@@ -154,29 +187,59 @@ function userEnd(pod: PodView, user: ContainerState & { is: 'terminated' }): Pod
     return end(missing ? 'CommandNotFound' : 'StartFailed', user.message.slice(0, 900));
   }
   if (user.reason === 'ContainerStatusUnknown') return end('NodeLost', 'The node lost track of the container.');
-  return end('NonZeroExit', user.exitCode > 128 && user.exitCode < 160 ? `The command ended by signal ${user.exitCode - 128}.` : `The command exited with ${user.exitCode}.`);
+  return end(
+    'NonZeroExit',
+    user.exitCode > 128 && user.exitCode < 160
+      ? `The command ended by signal ${user.exitCode - 128}.`
+      : `The command exited with ${user.exitCode}.`,
+  );
 }
 
 function podEnd(pod: PodView): PodState {
   const disrupted = disruptionOutcome(pod);
   // A lost node's kubelet never said that the container ended: the API still shows it running.
-  if (disrupted !== undefined) return { ...ended(disrupted.reason, disrupted.message, undefined, ''), startedAt: pod.user.is === 'running' ? pod.user.startedAt : undefined };
-  if (pod.reason === 'DeadlineExceeded') return ended('StartupDeadlineExceeded', 'The pod reached its deadline.', undefined, '');
+  if (disrupted !== undefined)
+    return {
+      ...ended(disrupted.reason, disrupted.message, undefined, ''),
+      startedAt: pod.user.is === 'running' ? pod.user.startedAt : undefined,
+    };
+  if (pod.reason === 'DeadlineExceeded')
+    return ended('StartupDeadlineExceeded', 'The pod reached its deadline.', undefined, '');
   if (pod.phase === 'Succeeded') return ended('Completed', 'The pod succeeded.', 0, '');
   if (pod.source?.is === 'terminated' && pod.source.exitCode !== 0) {
-    return ended('SourceFailed', pod.source.message || 'the source could not be fetched', undefined, pod.source.finishedAt);
+    return ended(
+      'SourceFailed',
+      pod.source.message || 'the source could not be fetched',
+      undefined,
+      pod.source.finishedAt,
+    );
   }
-  if (pod.deleting) return ended('ChildDeleted', `Pod ${pod.name} was deleted before its container started.`, undefined, '');
-  return ended('PodFailed', [pod.reason, pod.message].filter(Boolean).join(': ') || 'The pod failed before its container started.', undefined, '');
+  if (pod.deleting)
+    return ended('ChildDeleted', `Pod ${pod.name} was deleted before its container started.`, undefined, '');
+  return ended(
+    'PodFailed',
+    [pod.reason, pod.message].filter(Boolean).join(': ') || 'The pod failed before its container started.',
+    undefined,
+    '',
+  );
 }
 
-function ended(reason: OutcomeReason, message: string, exitCode: number | undefined, finishedAt: string): PodState & { at: 'ended' } {
+function ended(
+  reason: OutcomeReason,
+  message: string,
+  exitCode: number | undefined,
+  finishedAt: string,
+): PodState & { at: 'ended' } {
   return { at: 'ended', ok: reason === 'Completed', reason, message, exitCode, startedAt: undefined, finishedAt };
 }
 
 function disruptionOutcome(pod: PodView): { reason: OutcomeReason; message: string } | undefined {
   // "The node was low on resource: ephemeral-storage" is the same eviction for what others wrote.
-  if (pod.reason === 'Evicted' && /ephemeral|emptyDir|usage exceeds/i.test(pod.message) && !/low on resource/i.test(pod.message)) {
+  if (
+    pod.reason === 'Evicted' &&
+    /ephemeral|emptyDir|usage exceeds/i.test(pod.message) &&
+    !/low on resource/i.test(pod.message)
+  ) {
     return { reason: 'OutputTooLarge', message: pod.message };
   }
   if (pod.reason === 'NodeLost') return { reason: 'NodeLost', message: pod.message };
