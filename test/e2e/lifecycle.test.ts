@@ -121,7 +121,7 @@ describe.concurrent('a run', () => {
   test('over several nodes finds its peers and reports rank 0', async ({ expect }) => {
     const { kit } = world;
     await kit.apply(kit.profile('lifecycle-nodes', { image: BUSYBOX_IMAGE, overrides: { nodes: { max: 3 } } }));
-    const script = 'until nslookup $MASTER_ADDR >/dev/null 2>&1; do sleep 0.2; done; echo "{\\"rank\\": $RANK, \\"world\\": $WORLD_SIZE}" > /worldflux/output/metrics.json';
+    const script = 'until nslookup $MASTER_ADDR.cluster.local >/dev/null 2>&1; do sleep 0.2; done; echo "{\\"rank\\": $RANK, \\"world\\": $WORLD_SIZE}" > /worldflux/output/metrics.json';
     await kit.apply(kit.shell('nodes', 'lifecycle-nodes', script, { nodes: 2, timeouts: { runSeconds: 60 } }));
     const run = await kit.finished('nodes');
     expect(run.status).toMatchObject({ phase: 'Succeeded', manifest: { metrics: { rank: 0, world: 2 }, nodes: 2 } });
