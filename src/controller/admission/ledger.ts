@@ -53,12 +53,16 @@ export class AdmissionLedger {
   /** Grants, or queues the claim and says why. Asking again changes nothing but the answer. */
   request(claim: Claim, limits: ConcurrencyLimits): Reservation {
     const book = this.#book(claim.profile);
-    const loosened = book.limits.maxConcurrentRuns !== limits.maxConcurrentRuns || book.limits.maxConcurrentRunsPerNamespace !== limits.maxConcurrentRunsPerNamespace;
     book.limits = limits;
     if (this.holds(claim.uid)) return { granted: true };
+    const known = this.#byUid.get(claim.uid);
+    // The default profile is another one since it first asked: it waits in that line now.
+    if (known !== undefined && known.profile !== claim.profile) {
+      this.#dequeue(this.#book(known.profile), known);
+      this.#byUid.delete(claim.uid);
+    }
     this.#enqueue(book, claim);
     this.#grantTurns(book, claim.uid);
-    if (loosened) this.#grantTurns(book);
     if (this.holds(claim.uid)) return { granted: true };
     return { granted: false, message: refusalMessage(book, claim) };
   }

@@ -1,0 +1,240 @@
+import * as fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { RefusedReason } from '../../crds/vocabulary.ts';
+import { aProfile, type ProfileBuilder } from '../testing/a-profile.ts';
+import { aRun, type RunBuilder } from '../testing/a-run.ts';
+import { isRefusedImage } from './image.ts';
+import { refusalOf } from './rules.ts';
+
+const DIGEST = `sha256:${'c'.repeat(64)}`;
+
+function refusal(run: RunBuilder, profile: ProfileBuilder, labels: Record<string, string> = {}) {
+  const namespace = { name: 'team', labels, terminating: false };
+  return refusalOf({ run: run.live().spec, profile: profile.spec(), profileName: 'cpu', namespace });
+}
+
+const gpu = aProfile().local({ gpu: { count: 1, memoryGiB: 24 } });
+const run = aRun();
+
+const refused: [string, RunBuilder, ProfileBuilder, RefusedReason, RegExp][] = [
+  ['no image anywhere', run, aProfile().local({ image: undefined }), 'ImageMissing', /spec\.image/],
+  [
+    'an image of its own',
+    run.asking({ image: 'x' }),
+    aProfile(),
+    'OverrideNotAllowed',
+    /spec\.image.*leave the field out/,
+  ],
+  [
+    'an image outside the patterns',
+    run.asking({ image: 'evil/x' }),
+    aProfile().allowing({ image: { allowed: ['ghcr.io/acme/*'] } }),
+    'OverrideNotAllowed',
+    /spec\.image: evil\/x.*ghcr\.io\/acme\/\*/,
+  ],
+  [
+    'an image without digest',
+    run.asking({ image: 'a/x:1' }),
+    aProfile().allowing({ image: { allowed: ['a/*'], requireDigest: true } }),
+    'OverrideNotAllowed',
+    /a\/x:1@sha256:/,
+  ],
+  [
+    'a GPU where there is none',
+    run.asking({ resources: { gpu: 1 } }),
+    aProfile(),
+    'OverrideNotAllowed',
+    /spec\.resources\.gpu.*no GPUs/,
+  ],
+  [
+    'more GPUs, where no number may be named',
+    run.asking({ resources: { gpu: 2 } }),
+    gpu,
+    'OverrideNotAllowed',
+    /spec\.resources\.gpu.*gives 1/,
+  ],
+  [
+    'more GPUs than allowed',
+    run.asking({ resources: { gpu: 9 } }),
+    gpu.allowing({ gpu: { max: 8 } }),
+    'OverrideNotAllowed',
+    /spec\.resources\.gpu: 9.*8/,
+  ],
+  ['more nodes than one', run.onNodes(2), aProfile(), 'OverrideNotAllowed', /spec\.nodes: 2.*1/],
+  [
+    'more nodes than allowed',
+    run.onNodes(5),
+    aProfile().allowing({ nodes: { max: 4 } }),
+    'OverrideNotAllowed',
+    /spec\.nodes: 5.*4/,
+  ],
+  [
+    'a request it may not set',
+    run.asking({ resources: { requests: { cpu: '1' } } }),
+    aProfile(),
+    'OverrideNotAllowed',
+    /spec\.resources\.requests\.cpu/,
+  ],
+  [
+    'a limit above the bound',
+    run.asking({ resources: { limits: { memory: '3Gi' } } }),
+    aProfile().allowing({ resources: { max: { memory: '2048Mi' } } }),
+    'OverrideNotAllowed',
+    /spec\.resources\.limits\.memory: 3Gi.*2048Mi/,
+  ],
+  [
+    'a node label it may not select by',
+    run.asking({ nodeSelector: { zone: 'a' } }),
+    aProfile(),
+    'OverrideNotAllowed',
+    /spec\.nodeSelector.*zone/,
+  ],
+  [
+    'a queue',
+    run.asking({ queueName: 'fast' }),
+    aProfile().local({ queueName: 'slow' }),
+    'OverrideNotAllowed',
+    /spec\.queueName/,
+  ],
+  [
+    'a volume of a kind that is not allowed',
+    run.asking({ volumes: [{ name: 'd', mountPath: '/d', secret: { secretName: 's' } }] }),
+    aProfile().allowing({ volumes: ['configMap'] }),
+    'OverrideNotAllowed',
+    /spec\.volumes\[d\].*secret/,
+  ],
+  [
+    'a source from elsewhere',
+    run.asking({ source: { git: { url: 'https://evil.example/x' } } }),
+    aProfile().allowing({ gitHosts: ['github.com'] }),
+    'OverrideNotAllowed',
+    /spec\.source\.git\.url.*evil\.example/,
+  ],
+  [
+    'a variable outside the list',
+    run.asking({ forwardProviderEnv: ['HF_TOKEN', 'AWS'] }),
+    aProfile().asking({ providerEnv: [{ name: 'HF_TOKEN', secretKeyRef: { name: 's', key: 'k' } }] }),
+    'EnvNotAllowed',
+    /spec\.forwardProviderEnv: AWS.*HF_TOKEN/,
+  ],
+  [
+    'a variable where none is listed',
+    run.asking({ forwardProviderEnv: ['AWS'] }),
+    aProfile(),
+    'EnvNotAllowed',
+    /allowed: none/,
+  ],
+  [
+    'an adapter off the list',
+    run.asking({ adapter: { id: 'x' } }),
+    aProfile().asking({ adapters: [{ id: 'y' }] }),
+    'AdapterUnknown',
+    /spec\.adapter\.id: x/,
+  ],
+  [
+    'an adapter that needs a larger GPU',
+    run.asking({ adapter: { id: 'y' } }),
+    gpu.asking({ adapters: [{ id: 'y', vramFloorGiB: 80 }] }),
+    'VRAMFloorNotMet',
+    /80 GiB.*24 GiB/,
+  ],
+  [
+    'an adapter that needs a GPU, on none',
+    run.asking({ adapter: { id: 'y' }, resources: { gpu: 0 } }),
+    gpu.allowing({ gpu: { max: 1 } }).asking({ adapters: [{ id: 'y', vramFloorGiB: 8 }] }),
+    'VRAMFloorNotMet',
+    /8 GiB/,
+  ],
+  [
+    'more time than allowed',
+    run.within({ runSeconds: 61 }),
+    aProfile().limited({ maxRunSeconds: 60 }),
+    'RunSecondsExceeded',
+    /spec\.timeouts\.runSeconds: 61.*60/,
+  ],
+  [
+    'more time to upload than allowed',
+    run.within({ uploadSeconds: 61 }),
+    aProfile().limited({ maxUploadSeconds: 60 }),
+    'RunSecondsExceeded',
+    /spec\.timeouts\.uploadSeconds: 61.*60/,
+  ],
+  ['a cost limit without a price', run, aProfile().limited({ maxCostUSDPerRun: '1' }), 'PriceMissing', /spec\.pricing/],
+  [
+    'more than it may cost',
+    run.within({ startupSeconds: 1800, runSeconds: 5400 }),
+    aProfile().asking({ limits: { maxCostUSDPerRun: '1' }, pricing: { usdPerNodeHour: '2' } }),
+    'CostLimitExceeded',
+    /\$4\.00.*\$1.*spec\.timeouts/,
+  ],
+];
+
+test.each(refused)('refused: %s', (_, asked, profile, reason, message) => {
+  expect(refusal(asked, profile)).toEqual({ reason, message: expect.stringMatching(message) });
+});
+
+const granted: [string, RunBuilder, ProfileBuilder][] = [
+  ['the shortest run', run, aProfile()],
+  ['the profile’s own image, named again', run.asking({ image: aProfile().spec().local!.image }), aProfile()],
+  [
+    'an image by pattern and digest',
+    run.asking({ image: `a/x@${DIGEST}` }),
+    aProfile().allowing({ image: { allowed: ['a/*'], requireDigest: true } }),
+  ],
+  ['the profile’s own number of GPUs', run.asking({ resources: { gpu: 1 } }), gpu],
+  ['no GPU where the profile has none', run.asking({ resources: { gpu: 0 } }), aProfile()],
+  [
+    'a limit at its bound, spelled otherwise',
+    run.asking({ resources: { limits: { memory: '2Gi' } } }),
+    aProfile().allowing({ resources: { max: { memory: '2048Mi' } } }),
+  ],
+  ['the profile’s own queue', run.asking({ queueName: 'slow' }), aProfile().local({ queueName: 'slow' })],
+  ['its own queue', run.asking({ queueName: 'fast' }), aProfile().allowing({ queueName: true })],
+  ['an adapter without a list', run.asking({ adapter: { id: 'x' } }), aProfile()],
+  ['time at its bound', run.within({ runSeconds: 60 }), aProfile().limited({ maxRunSeconds: 60 })],
+  [
+    'a source from an allowed host',
+    run.asking({ source: { git: { url: 'https://github.com/a/b' } } }),
+    aProfile().allowing({ gitHosts: ['github.com'] }),
+  ],
+];
+
+test.each(granted)('granted: %s', (_, asked, profile) => {
+  expect(refusal(asked, profile)).toBeUndefined();
+});
+
+describe('namespaces are chosen by label, as Kubernetes does it', () => {
+  const labels = { team: 'robotics', tier: '1' };
+  const cases: [string, object, boolean][] = [
+    ['a label that matches', { matchLabels: { team: 'robotics' } }, true],
+    ['a label with another value', { matchLabels: { team: 'vision' } }, false],
+    ['In', { matchExpressions: [{ key: 'tier', operator: 'In', values: ['1', '2'] }] }, true],
+    ['In, without the label', { matchExpressions: [{ key: 'x', operator: 'In', values: ['1'] }] }, false],
+    ['NotIn', { matchExpressions: [{ key: 'tier', operator: 'NotIn', values: ['1'] }] }, false],
+    ['NotIn, without the label', { matchExpressions: [{ key: 'x', operator: 'NotIn', values: ['1'] }] }, true],
+    ['Exists', { matchExpressions: [{ key: 'tier', operator: 'Exists' }] }, true],
+    ['DoesNotExist', { matchExpressions: [{ key: 'tier', operator: 'DoesNotExist' }] }, false],
+    ['all of them', { matchLabels: { team: 'robotics' }, matchExpressions: [{ key: 'x', operator: 'Exists' }] }, false],
+    ['an empty selector', {}, true],
+  ];
+  test.each(cases)('%s', (_, allowedNamespaces, isAllowed) => {
+    const answer = refusal(run, aProfile().asking({ allowedNamespaces }), labels);
+    expect(answer).toEqual(
+      isAllowed
+        ? undefined
+        : { reason: 'NamespaceNotAllowed', message: expect.stringMatching(/cpu.*team.*spec\.allowedNamespaces/) },
+    );
+  });
+});
+
+test('image patterns mean what a regular expression with .* would mean, without its cost', () => {
+  const text = fc.string({ unit: fc.constantFrom('a', 'b', '/'), maxLength: 12 });
+  const pattern = fc.string({ unit: fc.constantFrom('a', 'b', '/', '*'), minLength: 1, maxLength: 8 });
+  fc.assert(
+    fc.property(text, pattern, (image, allowed) => {
+      const isAllowed = new RegExp(`^${allowed.replaceAll('*', '.*')}$`).test(image);
+      expect(isRefusedImage(image, { allowed: [allowed], requireDigest: false }, 'p') === undefined).toBe(isAllowed);
+    }),
+    { numRuns: 2000 },
+  );
+});
