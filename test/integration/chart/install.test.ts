@@ -1,0 +1,210 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { stringify } from 'yaml';
+import { startCluster, type Cluster } from '../../cluster/index.ts';
+import { until } from '../../cluster/process.ts';
+import { helm, OPERATOR, PROFILES, render } from './helm.ts';
+import { VALUE_SETS } from './values.ts';
+
+/** A cluster of its own: CRDs belong to a whole cluster, and helm refuses what another test has put there. */
+const NAMESPACE = 'worldflux-system';
+const MANIFESTS = join(import.meta.dirname, '..', '..', '..', 'manifests');
+let cluster: Cluster;
+
+beforeAll(async () => {
+  cluster = await startCluster({ name: `chart-${process.pid}`, kind: 'api' });
+  for (const name of [NAMESPACE, 'team-a', 'elsewhere']) await cluster.kubectl(['create', 'namespace', name]);
+  // The admission of the strictest standard judges the operator's own pod.
+  await cluster.kubectl(['label', 'namespace', NAMESPACE, 'pod-security.kubernetes.io/enforce=restricted']);
+});
+
+afterAll(() => cluster?.down());
+
+const release = (...args: string[]): Promise<string> => helm(args, { kubeconfig: cluster.kubeconfig });
+const dryRun = (text: string): Promise<string> =>
+  cluster.kubectl(['apply', '--server-side', '--dry-run=server', '--validate=strict', '-f', '-'], { input: text });
+const canI = async (user: string, verb: string, resource: string, ...more: string[]): Promise<boolean> =>
+  (
+    await cluster
+      .kubectl(['auth', 'can-i', verb, resource, `--as=${user}`, ...more])
+      .catch((error: Error) => error.message)
+  )
+    .trim()
+    .startsWith('yes');
+
+describe('the API server, without keeping anything,', () => {
+  test.each(Object.entries(VALUE_SETS))('takes every object of: %s', async (_, values) => {
+    const objects = await render(OPERATOR, values);
+    const answer = await dryRun(objects.map((object) => stringify(object)).join('---\n'));
+    expect(answer.trim().split('\n')).toHaveLength(objects.length);
+  });
+
+  test('takes manifests/install.yaml', async () => {
+    expect(await dryRun(await readFile(join(MANIFESTS, 'install.yaml'), 'utf8'))).toContain(
+      'deployment.apps/worldflux-operator serverside-applied',
+    );
+  });
+});
+
+describe('a release', () => {
+  test('installs, and its pod is admitted under the restricted standard', async () => {
+    await release('install', 'worldflux-operator', OPERATOR, '--namespace', NAMESPACE);
+    const pod = await until(
+      'the operator’s pod',
+      async () =>
+        (
+          await cluster.kubectl([
+            '-n',
+            NAMESPACE,
+            'get',
+            'pods',
+            '-l',
+            'app.kubernetes.io/name=worldflux-operator',
+            '-o',
+            'name',
+          ])
+        ).trim() || undefined,
+      { timeoutMs: 60_000 },
+    );
+    expect(pod).toMatch(/^pod\/worldflux-operator-/);
+  });
+
+  test('a second one in another namespace is refused', async () => {
+    await expect(release('install', 'another', OPERATOR, '--namespace', 'elsewhere')).rejects.toThrow(
+      /exists and cannot be imported/,
+    );
+  });
+
+  test('profiles install; the API server checks them and the samples strictly', async () => {
+    await release('install', 'worldflux-profiles', PROFILES, '--namespace', NAMESPACE);
+    expect(await cluster.kubectl(['get', 'runtimeprofiles', '-o', 'name'])).toBe(
+      'runtimeprofile.worldflux.ai/cpu\nruntimeprofile.worldflux.ai/gpu\n',
+    );
+    await cluster.kubectl(['create', '--dry-run=server', '--validate=strict', '-f', '-'], {
+      input: (await readFile(join(MANIFESTS, 'profiles.yaml'), 'utf8')).replaceAll(/^ {2}name: .*/gm, '$&-strict'),
+    });
+    await cluster.kubectl([
+      '-n',
+      'team-a',
+      'create',
+      '--dry-run=server',
+      '--validate=strict',
+      '-f',
+      join(MANIFESTS, 'samples'),
+    ]);
+    await expect(
+      helm(['upgrade', 'worldflux-profiles', PROFILES, '--namespace', NAMESPACE], {
+        kubeconfig: cluster.kubeconfig,
+        values: { profiles: { cpu: { spec: { runtime: 'local', local: { outputSizeLimit: 'plenty' } } } } },
+      }),
+    ).rejects.toThrow(/spec\.local\.outputSizeLimit/);
+  });
+
+  const OPERATOR_USER = `system:serviceaccount:${NAMESPACE}:worldflux-operator`;
+  test.each([
+    ['watch', 'worldruns.worldflux.ai', '-A'],
+    ['patch', 'worldruns.worldflux.ai', '--subresource=status', '-n', 'team-a'],
+    ['patch', 'runtimeprofiles.worldflux.ai', '--subresource=status'],
+    ['create', 'jobs.batch', '-n', 'team-a'],
+    ['get', 'pods', '--subresource=log', '-n', 'team-a'],
+    ['delete', 'pods', '-n', 'team-a'],
+    ['create', 'events.events.k8s.io', '-n', 'team-a'],
+    ['create', 'tokenreviews.authentication.k8s.io'],
+    ['update', 'leases.coordination.k8s.io/worldflux-operator', '-n', NAMESPACE],
+    ['watch', 'configmaps', '-n', NAMESPACE],
+    ['get', 'secrets/worldflux-operator-gateway-tls', '-n', NAMESPACE],
+  ])('lets the operator %s %s', async (verb, resource, ...more) => {
+    expect(await canI(OPERATOR_USER, verb, resource, ...more)).toBe(true);
+  });
+
+  test.each([
+    ['list', 'secrets', '-n', NAMESPACE],
+    ['get', 'secrets/other', '-n', NAMESPACE],
+    ['get', 'secrets/worldflux-operator-gateway-tls', '-n', 'team-a'],
+    ['get', 'configmaps', '-n', 'team-a'],
+    ['create', 'pods', '-n', 'team-a'],
+    ['create', 'pods', '--subresource=exec', '-n', 'team-a'],
+    ['create', 'worldruns.worldflux.ai', '-n', 'team-a'],
+    ['patch', 'worldruns.worldflux.ai', '-n', 'team-a'],
+    ['patch', 'runtimeprofiles.worldflux.ai'],
+    ['update', 'jobs.batch', '-n', 'team-a'],
+    ['delete', 'leases.coordination.k8s.io', '-n', NAMESPACE],
+    ['create', 'rolebindings.rbac.authorization.k8s.io', '-n', NAMESPACE],
+    ['create', 'serviceaccounts', '--subresource=token', '-n', NAMESPACE],
+    ['patch', 'nodes'],
+    ['impersonate', 'users'],
+  ])('does not let the operator %s %s', async (verb, resource, ...more) => {
+    expect(await canI(OPERATOR_USER, verb, resource, ...more)).toBe(false);
+  });
+
+  test('the cluster’s view and edit roles cover WorldRuns of their namespace, and never a status', async () => {
+    for (const role of ['view', 'edit']) {
+      await cluster.kubectl([
+        '-n',
+        'team-a',
+        'create',
+        'rolebinding',
+        role,
+        `--clusterrole=${role}`,
+        `--user=${role}er`,
+      ]);
+    }
+    const inTeam = (user: string, verb: string, ...more: string[]): Promise<boolean> =>
+      canI(user, verb, 'worldruns.worldflux.ai', '-n', 'team-a', ...more);
+    // Aggregation is the work of a controller: wait for its first effect, then look at everything.
+    await until(
+      'the roles to be aggregated',
+      async () => ((await inTeam('editer', 'create')) && (await inTeam('viewer', 'list')) ? true : undefined),
+      { timeoutMs: 30_000 },
+    );
+    expect(await inTeam('editer', 'deletecollection')).toBe(true);
+    expect(await inTeam('viewer', 'create')).toBe(false);
+    expect(await inTeam('editer', 'patch', '--subresource=status')).toBe(false);
+    expect(await canI('editer', 'create', 'worldruns.worldflux.ai', '-n', 'elsewhere')).toBe(false);
+    expect(await canI('editer', 'create', 'runtimeprofiles.worldflux.ai')).toBe(false);
+  });
+
+  test('upgrades with other values, and uninstalls without taking runs or results along', async () => {
+    await helm(['upgrade', 'worldflux-operator', OPERATOR, '--namespace', NAMESPACE], {
+      kubeconfig: cluster.kubeconfig,
+      values: { settings: { workers: 3 } },
+    });
+    const deployed = await cluster.kubectl([
+      '-n',
+      NAMESPACE,
+      'get',
+      'deploy',
+      'worldflux-operator',
+      '-o',
+      'jsonpath={.spec.template.spec.containers[0].env[?(@.name=="WORLDFLUX_WORKERS")].value}',
+    ]);
+    expect(deployed).toBe('3');
+    const run = {
+      apiVersion: 'worldflux.ai/v1alpha1',
+      kind: 'WorldRun',
+      metadata: { name: 'kept', namespace: 'team-a' },
+      spec: { image: 'x' },
+    };
+    await cluster.kubectl(['create', '-f', '-'], { input: stringify(run) });
+
+    await release('uninstall', 'worldflux-profiles', '--namespace', NAMESPACE, '--wait');
+    await release('uninstall', 'worldflux-operator', '--namespace', NAMESPACE, '--wait');
+    expect(await cluster.kubectl(['-n', 'team-a', 'get', 'worldruns', '-o', 'name'])).toBe(
+      'worldrun.worldflux.ai/kept\n',
+    );
+    expect(await cluster.kubectl(['-n', NAMESPACE, 'get', 'pvc', '-o', 'name'])).toContain('worldflux-operator-store');
+    expect(
+      await cluster.kubectl([
+        'get',
+        'clusterroles,clusterrolebindings',
+        '-l',
+        'app.kubernetes.io/part-of=worldflux',
+        '-o',
+        'name',
+      ]),
+    ).toBe('');
+    // And what was kept does not stand in the way of a new installation of the same name.
+    await release('install', 'worldflux-operator', OPERATOR, '--namespace', NAMESPACE);
+  });
+});

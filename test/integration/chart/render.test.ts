@@ -1,0 +1,150 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { findHelm } from '../../../scripts/chart/helm.ts';
+import { renderInstall, renderProfiles } from '../../../scripts/chart/install.ts';
+import { describeOptions, parseOptions } from '../../../src/options.ts';
+import { helm, only, OPERATOR, PROFILES, render, type KubeObject } from './helm.ts';
+import { DIGEST, REFUSED, VALUE_SETS } from './values.ts';
+
+interface EnvVar {
+  name: string;
+  value?: string;
+  valueFrom?: { fieldRef?: { fieldPath: string }; secretKeyRef?: { name: string; key: string } };
+}
+interface PodSpec {
+  containers: { image: string; env: EnvVar[] }[];
+  volumes: { name: string; persistentVolumeClaim?: { claimName: string } }[];
+}
+interface DeploymentSpec {
+  replicas: number;
+  strategy?: { type: string };
+  template: { metadata: { labels: Record<string, string> }; spec: PodSpec };
+}
+
+const deployment = (objects: readonly KubeObject[]): DeploymentSpec =>
+  only(objects, 'Deployment').spec as unknown as DeploymentSpec;
+const profileNames = async (values: object): Promise<string[]> =>
+  (await render(PROFILES, values)).map(({ metadata }) => metadata.name);
+const kinds = (objects: readonly KubeObject[]): string[] => objects.map((object) => object.kind);
+
+/** What the operator's process would find in its environment. */
+function environment(objects: readonly KubeObject[]): NodeJS.ProcessEnv {
+  const entries = deployment(objects).template.spec.containers[0]!.env.map(({ name, value, valueFrom }) => [
+    name,
+    valueFrom?.fieldRef?.fieldPath === 'metadata.namespace' ? 'worldflux-system' : value,
+  ]);
+  return Object.fromEntries(entries) as NodeJS.ProcessEnv;
+}
+
+test.each([OPERATOR, PROFILES])('helm lint finds nothing in %s', async (chart) => {
+  expect(await helm(['lint', '--strict', '--quiet', chart], { values: {} })).not.toMatch(/ERROR|WARNING/);
+});
+
+test.each([
+  ['install.yaml', renderInstall],
+  ['profiles.yaml', renderProfiles],
+])('manifests/%s is what its chart renders to', async (name, rendered) => {
+  const file = join(import.meta.dirname, '..', '..', '..', 'manifests', name);
+  expect(await readFile(file, 'utf8')).toBe(await rendered(await findHelm({ install: true })));
+});
+
+describe.each(Object.entries(VALUE_SETS))('%s', (_, values) => {
+  test('gives the operator settings that it takes, under names that it knows', async () => {
+    const env = environment(await render(OPERATOR, values));
+    expect(() => parseOptions([], env)).not.toThrow();
+    const known = describeOptions();
+    for (const name of Object.keys(env).filter((variable) => variable.startsWith('WORLDFLUX_')))
+      expect(known).toContain(name);
+  });
+
+  test('labels every object, and nothing as a child of a run', async () => {
+    for (const { kind, metadata } of await render(OPERATOR, values)) {
+      expect(metadata.labels, `${kind} ${metadata.name}`).toMatchObject({
+        'app.kubernetes.io/name': 'worldflux-operator',
+        'app.kubernetes.io/instance': 'release',
+        'app.kubernetes.io/version': '0.1.0',
+        'app.kubernetes.io/managed-by': 'Helm',
+      });
+    }
+  });
+});
+
+describe('values', () => {
+  test.each(Object.entries(REFUSED))('%s: refused', async (_, { values, naming }) => {
+    await expect(render(OPERATOR, values)).rejects.toThrow(naming);
+  });
+
+  test('files: one writer, whose volume outlives the release', async () => {
+    const objects = await render(OPERATOR, {});
+    expect(deployment(objects)).toMatchObject({ replicas: 1, strategy: { type: 'Recreate' } });
+    const claim = only(objects, 'PersistentVolumeClaim');
+    expect(claim.metadata.annotations).toEqual({ 'helm.sh/resource-policy': 'keep' });
+    expect(claim.spec).not.toHaveProperty('storageClassName');
+    expect(deployment(objects).template.spec.volumes).toContainEqual({
+      name: 'store',
+      persistentVolumeClaim: { claimName: claim.metadata.name },
+    });
+    expect(kinds(objects)).not.toContain('PodDisruptionBudget');
+  });
+
+  test('a claim of the user is used, and none is made', async () => {
+    const objects = await render(OPERATOR, VALUE_SETS['a claim of the user']!);
+    expect(kinds(objects)).not.toContain('PersistentVolumeClaim');
+    expect(deployment(objects).template.spec.volumes).toContainEqual({
+      name: 'store',
+      persistentVolumeClaim: { claimName: 'mine' },
+    });
+  });
+
+  test('s3: no volume, keys by reference only, and never both replicas away', async () => {
+    const objects = await render(OPERATOR, VALUE_SETS['s3, two replicas']!);
+    expect(kinds(objects)).not.toContain('PersistentVolumeClaim');
+    expect(only(objects, 'PodDisruptionBudget').spec).toMatchObject({ maxUnavailable: 1 });
+    expect(deployment(objects)).not.toHaveProperty('strategy');
+    const env = deployment(objects).template.spec.containers[0]!.env;
+    expect(env).toContainEqual({
+      name: 'AWS_SECRET_ACCESS_KEY',
+      valueFrom: { secretKeyRef: { name: 's3', key: 'AWS_SECRET_ACCESS_KEY' } },
+    });
+    expect(parseOptions([], environment(objects))).toMatchObject({
+      store: 's3',
+      's3-bucket': 'results',
+      's3-region': 'eu-central-1',
+      's3-endpoint': 'https://minio.example',
+      's3-path-style': true,
+    });
+  });
+
+  test('a digest wins over the tag, for the operator and for the collector alike', async () => {
+    const objects = await render(OPERATOR, { image: { digest: DIGEST, tag: 'ignored' } });
+    const image = `ghcr.io/worldflux/worldflux-operator@${DIGEST}`;
+    expect(deployment(objects).template.spec.containers[0]!.image).toBe(image);
+    expect(parseOptions([], environment(objects)).image).toBe(image);
+  });
+
+  test('what a ServiceMonitor selects is the metrics Service alone', async () => {
+    const objects = await render(OPERATOR, {
+      serviceMonitor: { enabled: true, interval: '15s', labels: { release: 'prometheus' } },
+    });
+    const monitor = only(objects, 'ServiceMonitor');
+    expect(monitor.metadata.labels).toMatchObject({ release: 'prometheus' });
+    const { matchLabels } = monitor.spec!['selector'] as { matchLabels: Record<string, string> };
+    const selected = objects.filter(
+      ({ kind, metadata }) =>
+        kind === 'Service' && Object.entries(matchLabels).every(([key, value]) => metadata.labels?.[key] === value),
+    );
+    expect(selected.map(({ metadata }) => metadata.name)).toEqual(['worldflux-operator-metrics']);
+  });
+
+  test('a profile is left out with null, and only one may be the default', async () => {
+    expect(await profileNames({})).toEqual(['cpu', 'gpu']);
+    expect(await profileNames({ profiles: { gpu: null } })).toEqual(['cpu']);
+    await expect(
+      render(PROFILES, { profiles: { gpu: { default: true, spec: { runtime: 'local' } } } }),
+    ).rejects.toThrow(/only one may be the default.*cpu, gpu/);
+    await expect(render(PROFILES, { profiles: { 'Not-a-name': { spec: { runtime: 'local' } } } })).rejects.toThrow(
+      /Not-a-name/,
+    );
+  });
+});
