@@ -20,7 +20,7 @@ import { isAlive, run, stop } from './process.ts';
 import { createSandbox } from './sandbox.ts';
 import { destroy, makeDirectories, readState, writeState, type ClusterKind, type ClusterState } from './state.ts';
 
-/** What a node needs beyond Kubernetes itself, and the Debian package it comes from. */
+/** What a node and its images need beyond Kubernetes itself, and the Debian package it comes from. */
 export const NODE_TOOLS = {
   containerd: 'containerd',
   ctr: 'containerd',
@@ -30,6 +30,9 @@ export const NODE_TOOLS = {
   unshare: 'util-linux',
   nsenter: 'util-linux',
   '/usr/lib/cni/ptp': 'containernetworking-plugins',
+  buildah: 'buildah',
+  mmdebstrap: 'mmdebstrap',
+  '/bin/busybox': 'busybox-static',
 } as const;
 
 /** The reason this host cannot run a cluster of this kind from source, or undefined. */

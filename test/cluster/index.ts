@@ -5,27 +5,25 @@ import { join } from 'node:path';
 import type { Cluster, ClusterOptions } from './cluster.ts';
 import { attachOnHost, startOnHost, whyNotOnHost } from './host-cluster.ts';
 import { attachKind, startKind, whyNotKind } from './kind.ts';
+import { usesKind } from './provider.ts';
 import type { ClusterKind } from './state.ts';
 
 export type { Cluster, ClusterOptions } from './cluster.ts';
 export type { ClusterKind } from './state.ts';
 
-/** `WORLDFLUX_CLUSTER_PROVIDER=kind` runs the same suites on kind, where Docker and a registry can be reached. */
-const useKind = process.env['WORLDFLUX_CLUSTER_PROVIDER'] === 'kind';
-
 /** Starts a cluster and resolves when it is ready for use. */
 export function startCluster(options: ClusterOptions): Promise<Cluster> {
-  return useKind ? startKind(options) : startOnHost(options);
+  return usesKind ? startKind(options) : startOnHost(options);
 }
 
 /** A cluster that is up, by name. */
 export async function attachCluster(name: string): Promise<Cluster | undefined> {
-  return useKind ? attachKind(name) : attachOnHost(name);
+  return usesKind ? attachKind(name) : attachOnHost(name);
 }
 
 /** Why this host cannot run such a cluster, in words for a person; undefined when it can. */
 export function whyNot(kind: ClusterKind): Promise<string | undefined> {
-  return useKind ? whyNotKind() : whyNotOnHost(kind);
+  return usesKind ? whyNotKind() : whyNotOnHost(kind);
 }
 
 /** Names of the clusters that have a state on this host. */
