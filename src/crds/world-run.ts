@@ -59,7 +59,7 @@ const source = withRules(
         secretRef: z
           .strictObject({ name: objectName() })
           .optional()
-          .describe('A Secret in the run’s namespace: username and password, or ssh-privatekey and known_hosts.'),
+          .describe('A Secret in the run’s namespace: username and password, or ssh-privatekey and known_hosts; ca.crt for a server with a private CA.'),
       }),
       [{ rule: "!self.url.matches('^https://[^/]*@')", message: 'put credentials into the Secret that secretRef names, not into the URL', fieldPath: '.url' }],
     ).optional(),

@@ -128,11 +128,10 @@ async function bounded<T>(
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const over = new AbortController();
-  const watch = setInterval(() => {
-    void sizeOf(directory).then((size) => {
-      if (size > bytes) over.abort(tooLarge(bytes));
-    });
-  }, 250);
+  const look = async () => {
+    if ((await sizeOf(directory)) > bytes) over.abort(tooLarge(bytes));
+  };
+  const watch = setInterval(() => void look(), 250);
   try {
     const result = await work(AbortSignal.any([signal, over.signal]));
     // A transfer may be shorter than one look.

@@ -7,9 +7,6 @@ import { SourceError } from './source-error.ts';
 
 /** Refuses what is never fetched, whatever a server says. The pod may reach what the user's own container may reach. */
 export function checkSource({ url: raw, ref, path, allowedHosts }: SourceConfig): URL {
-  const refuse = (message: string): never => {
-    throw new SourceError('Refused', message);
-  };
   if (!URL.canParse(raw)) refuse('spec.source.git.url is not a URL.');
   const url = new URL(raw);
   if (url.protocol !== 'https:' && url.protocol !== 'ssh:') {
@@ -37,6 +34,10 @@ export function checkSource({ url: raw, ref, path, allowedHosts }: SourceConfig)
     throw new SourceError('Refused', `spec.source.git.url: ${error.message} for git sources of this profile.`, error);
   }
   return url;
+}
+
+function refuse(message: string): never {
+  throw new SourceError('Refused', message);
 }
 
 /** Reads the mounted Secret. Private keys are copied into `home`: ssh insists on a file that nobody else can read. */

@@ -49,7 +49,6 @@ export class Repository {
       if (first!.path.length === 1) rows.push({ name, ...this.#object(first!.entry) });
       else rows.push({ name, mode: '40000', id: this.#tree(inside.map((e) => ({ ...e, path: e.path.slice(1) }))) });
     }
-    const order = (row: { name: string; mode: string }) => (row.mode === '40000' ? `${row.name}/` : row.name);
     rows.sort((a, b) => (order(a) < order(b) ? -1 : 1));
     const bytes = rows.flatMap((row) => [Buffer.from(`${row.mode} ${row.name}\0`), Buffer.from(row.id, 'hex')]);
     // "literally": git checks the names of a tree that it is told to store.
@@ -62,4 +61,9 @@ export class Repository {
     const bytes = Buffer.from(link ? entry.link : entry);
     return { mode: link ? '120000' : '100644', id: this.git(['hash-object', '-w', '--stdin'], bytes) };
   }
+}
+
+/** Git sorts a folder as if its name ended in a slash. */
+function order(row: { name: string; mode: string }): string {
+  return row.mode === '40000' ? `${row.name}/` : row.name;
 }
