@@ -4,6 +4,7 @@ import { stringify } from 'yaml';
 import { z } from 'zod';
 import { manifestSchema } from '../src/crds/manifest.ts';
 import { runtimeProfileCrd, worldRunCrd } from '../src/crds/to-crd.ts';
+import { referencePages } from './reference.ts';
 import { crdTemplate } from './chart/crd-template.ts';
 import { findHelm } from './chart/helm.ts';
 import { renderInstall, renderProfiles } from './chart/install.ts';
@@ -24,6 +25,7 @@ const files: Record<string, string> = {
   'charts/worldflux-operator/templates/crds/worldruns.yaml': header + crdTemplate(worldRunCrd),
   'charts/worldflux-operator/templates/crds/runtimeprofiles.yaml': header + crdTemplate(runtimeProfileCrd),
   'docs/reference/manifest.schema.json': `${JSON.stringify(z.toJSONSchema(manifestSchema), null, 2)}\n`,
+  ...referencePages,
 };
 
 let stale = 0;
