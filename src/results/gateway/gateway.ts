@@ -1,6 +1,12 @@
-import type { AttemptDirectory, RunStore } from '../contract.ts';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { AttemptDirectory, CollectTask, RunStore } from '../contract.ts';
 import type { ResultsHub } from '../hub.ts';
-import type { TokenReviewer } from './auth.ts';
+import { CachedReviews, resultsAudience, type TokenReviewer } from './auth.ts';
+import { Handlers } from './handlers.ts';
+import { refusalFrom, refuse, RefusalError } from './http.ts';
+import { RateLimit } from './rate-limit.ts';
 import type { ServingMaterial } from './tls.ts';
 
 export interface GatewayOptions {
@@ -18,18 +24,118 @@ export interface GatewayOptions {
   onError?: (message: string, cause: unknown) => void;
 }
 
-/** The HTTPS server in the operator that collectors push to. */
+const PATH = /^\/v1\/runs\/([0-9a-f-]{36})\/attempts\/([1-9]\d{0,5})\/([a-z0-9/]+)$/;
+const CLOSE_GRACE = 5_000;
+
+/**
+ * The HTTPS server in the operator that collectors push to. Only a pod of the live attempt is heard, by a token that
+ * the API server reviewed, and only on its own results; nothing is taken once a result is recorded.
+ */
 export class Gateway {
   readonly #options: GatewayOptions;
+  readonly #server: Server;
+  readonly #reviews: CachedReviews;
+  readonly #handlers: Handlers;
+  /** By pod. A burst is the uploads of 64 small artifacts. */
+  readonly #requests = new RateLimit(250, 20);
+  /** By remote address: wrong tokens only. */
+  readonly #guesses = new RateLimit(50, 2);
+
   constructor(options: GatewayOptions) {
     this.#options = options;
+    this.#reviews = new CachedReviews(options.reviewer);
+    this.#handlers = new Handlers({ ...options, callers: () => this.#requests.callers });
+    this.#server = createServer(
+      { cert: options.tls.certPem, key: options.tls.keyPem, minVersion: 'TLSv1.2', maxHeaderSize: 16 * 1024 },
+      (req, res) => void this.#serve(req, res),
+    );
+    this.#server.maxConnections = 2048;
+    this.#server.headersTimeout = 10_000;
+    // A PUT of gigabytes takes as long as it takes; the idle limit ends a dead one, and JSON bodies have their own.
+    this.#server.requestTimeout = 0;
+    this.#server.timeout = 120_000;
+    this.#server.keepAliveTimeout = 15_000;
+    this.#server.on('tlsClientError', () => undefined);
   }
+
   /** Answers the port that is listened on. */
   async listen(): Promise<number> {
-    return this.#options.port;
+    const { host, port } = this.#options;
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen({ port, ...(host === undefined ? {} : { host }) }, () => {
+        this.#server.off('error', reject);
+        resolve();
+      });
+    });
+    return (this.#server.address() as AddressInfo).port;
   }
+
   /** New connections get this certificate; live ones go on. */
-  setTls(_tls: ServingMaterial): void {}
+  setTls({ certPem, keyPem }: ServingMaterial): void {
+    this.#server.setSecureContext({ cert: certPem, key: keyPem, minVersion: 'TLSv1.2' });
+  }
+
   /** Stops taking requests, gives running ones a moment, then ends them. */
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => {
+      this.#server.close(() => resolve());
+    });
+    this.#server.closeIdleConnections();
+    const timer = setTimeout(() => this.#server.closeAllConnections(), CLOSE_GRACE);
+    await closed;
+    clearTimeout(timer);
+  }
+
+  async #serve(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    // A peer that vanishes is no fault of ours; the handler's own read rejects.
+    req.on('error', () => undefined);
+    res.on('error', () => undefined);
+    try {
+      await this.#route(req, res);
+    } catch (error) {
+      const refusal = refusalFrom(error);
+      if (refusal === undefined && !req.destroyed)
+        this.#options.onError?.('a request to the results gateway failed', error);
+      if (refusal?.status === 507) this.#options.onError?.('the run store is full', error);
+      refuse(req, res, refusal ?? new RefusalError(500, 'unavailable', 'the operator failed'));
+    }
+  }
+
+  async #route(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const url = new URL(req.url ?? '/', 'https://gateway');
+    const [, clientRunId, attempt, path] = PATH.exec(url.pathname) ?? [];
+    if (clientRunId === undefined || path === undefined) throw new RefusalError(404, 'invalid', 'no such path');
+    const task = this.#task(clientRunId, Number(attempt));
+    const { rank, podUid } = await this.#sender(req, task);
+    if (!this.#requests.take(podUid)) throw new RefusalError(429, 'busy', 'too many requests', 1);
+    await this.#handlers.handle({ task, rank, podUid, path, query: url.searchParams, req, res });
+  }
+
+  #task(clientRunId: string, attempt: number): CollectTask {
+    const task = this.#options.directory.find(clientRunId);
+    // Retried by the collector: after a restart, or right after the start of a pod, the operator may not know it yet.
+    if (task === undefined || attempt > task.attempt)
+      throw new RefusalError(404, 'unknownRun', 'no such run is live', 2);
+    if (task.recorded || attempt < task.attempt) throw new RefusalError(410, 'over', 'this attempt is over');
+    return task;
+  }
+
+  async #sender(req: IncomingMessage, task: CollectTask): Promise<{ rank: number; podUid: string }> {
+    const token = /^Bearer ([\w.~+/-]+=*)$/.exec(req.headers.authorization ?? '')?.[1];
+    const audience = resultsAudience(this.#options.installationId, task.clientRunId);
+    const review =
+      token === undefined
+        ? ({ ok: false, refusal: 'Invalid', message: 'a bearer token is needed' } as const)
+        : await this.#reviews.review(token, audience);
+    if (!review.ok && review.refusal === 'Unavailable') throw new RefusalError(503, 'unavailable', review.message, 2);
+    if (!review.ok) {
+      if (!this.#guesses.take(req.socket.remoteAddress ?? ''))
+        throw new RefusalError(429, 'busy', 'too many wrong tokens', 5);
+      throw new RefusalError(401, 'unauthorized', review.message);
+    }
+    const rank = review.namespace === task.namespace ? task.rankOf(review.podUid) : undefined;
+    if (rank === undefined) throw new RefusalError(403, 'unknownPod', 'this pod is not known as one of the attempt', 1);
+    return { rank, podUid: review.podUid };
+  }
 }

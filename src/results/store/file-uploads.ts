@@ -196,8 +196,10 @@ async function* until(body: AsyncIterable<Buffer>, signal: AbortSignal): AsyncGe
     if (body instanceof Readable) body.destroy(new StoreError('aborted', 'the upload was ended'));
   };
   signal.addEventListener('abort', end, { once: true });
+  // Leaving the loop must not destroy a request: the refusal has to get through.
+  const chunks = body instanceof Readable ? (body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) : body;
   try {
-    for await (const chunk of body) {
+    for await (const chunk of chunks) {
       if (signal.aborted) throw new StoreError('aborted', 'the upload was ended');
       yield chunk;
     }
