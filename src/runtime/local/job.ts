@@ -177,6 +177,9 @@ function volumes(plan: JobPlan, local: LocalProfile): { volumes: Wire<V1Volume>[
   return { volumes: list, mounts };
 }
 
+/** JSON for an environment variable: the kubelet takes `$$` for a dollar and expands `$(NAME)`. */
+const verbatim = (value: object): string => JSON.stringify(value).replaceAll('$', '$$$$');
+
 /** What the restricted pod security standard asks of a container. */
 const RESTRICTED = { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } };
 const SIDECAR_RESOURCES = { requests: { cpu: '10m', memory: '64Mi' }, limits: { memory: '256Mi' } };
@@ -207,7 +210,7 @@ function collectorContainer(plan: JobPlan, collector: CollectorPlan): Wire<V1Con
     image: collector.image,
     args: ['collector'],
     restartPolicy: 'Always',
-    env: [{ name: CONFIG_VARIABLE, value: JSON.stringify(config) }],
+    env: [{ name: CONFIG_VARIABLE, value: verbatim(config) }],
     resources: SIDECAR_RESOURCES,
     securityContext: { ...RESTRICTED, readOnlyRootFilesystem: true },
     terminationMessagePolicy: 'File',
@@ -239,7 +242,7 @@ function sourceContainer(
     image: plan.toolImage,
     args: ['fetch-source'],
     env: [
-      { name: SOURCE_CONFIG_VARIABLE, value: JSON.stringify(config) },
+      { name: SOURCE_CONFIG_VARIABLE, value: verbatim(config) },
       { name: 'HOME', value: '/tmp' },
     ],
     resources: { ...SIDECAR_RESOURCES, limits: { memory: '512Mi' } },
