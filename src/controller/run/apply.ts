@@ -89,6 +89,7 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
       memory.jobTrouble = {
         jobUid: decision.job.uid,
         message: await cluster.jobTrouble({ namespace: run.namespace, ...decision.job }),
+        at: ctx.now(),
       };
       return;
     case 'requestCollect':

@@ -243,6 +243,9 @@ function commitOf(pod: World['pods'][number] | undefined): string | undefined {
 /** Unschedulable is said within seconds; what a normal start goes through anyway only if it lasts. */
 const SETTLE_MS = { Unschedulable: 2000, PodPreparing: 8000 } as const;
 
+/** How often the Job's events are looked at while it has no pods. */
+const ASK_AGAIN_MS = 30_000;
+
 /** Nothing has ended: say where it stands, and when to look again. */
 function watch(attempt: Attempt): Decision {
   const { world, job, seen, times, clocks, number } = attempt;
@@ -261,10 +264,11 @@ function watch(attempt: Attempt): Decision {
   if (waiting === undefined) {
     // The Job controller says only in an event why it cannot make pods: a quota, an admission policy.
     if (age < 5000) return { do: 'nothing', againMs: 5000 - age };
-    const trouble = world.memory.jobTrouble?.jobUid === job.uid ? world.memory.jobTrouble.message : undefined;
-    if (trouble === undefined) return { do: 'askWhyNoPods', job };
-    if (trouble !== '') return say(attempt, { is: 'waiting', reason: 'JobRefused', message: trouble, admitted: true }, Math.min(left, 30_000));
-    return say(attempt, { is: 'waiting', reason: 'PodPreparing', message: 'The Job has no pods yet.', admitted: true }, Math.min(left, 30_000));
+    const { jobTrouble } = world.memory;
+    if (jobTrouble?.jobUid !== job.uid || world.now - jobTrouble.at >= ASK_AGAIN_MS) return { do: 'askWhyNoPods', job };
+    const trouble = jobTrouble.message;
+    if (trouble !== '') return say(attempt, { is: 'waiting', reason: 'JobRefused', message: trouble, admitted: true }, Math.min(left, ASK_AGAIN_MS));
+    return say(attempt, { is: 'waiting', reason: 'PodPreparing', message: 'The Job has no pods yet.', admitted: true }, Math.min(left, ASK_AGAIN_MS));
   }
   const settleMs = SETTLE_MS[waiting.reason as keyof typeof SETTLE_MS] ?? 0;
   if (age < settleMs) return { do: 'nothing', againMs: settleMs - age };

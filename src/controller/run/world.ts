@@ -50,7 +50,7 @@ export interface RunMemory {
   /** The API server refused to create the Job. */
   refusedBy: { message: string; at: number } | undefined;
   /** Why a Job has no pods, in the Job controller's words. */
-  jobTrouble: { jobUid: string; message: string } | undefined;
+  jobTrouble: { jobUid: string; message: string; at: number } | undefined;
   /** When this process last wrote the run's status; milliseconds since the epoch. */
   wroteAt: number;
   /** Results were asked for; milliseconds since the epoch. */
@@ -103,11 +103,13 @@ export function currentAttempt(world: Pick<World, 'run' | 'jobs' | 'memory'>): {
   const { run, jobs } = world;
   const open = openAttempt(run);
   if (open !== undefined) return { number: open.number, open, job: jobs.find((j) => j.uid === open.jobUID) };
-  const number = (run.status.attemptCount ?? 0) + 1;
   const last = run.status.attempts?.at(-1);
+  const closed = Math.max(0, ...(run.status.attempts ?? []).map((a) => a.number));
+  // A Job of an attempt that the status does not list (its list was edited by hand) is still the present one: nothing
+  // may start beside it. A queue that evicts a run keeps its Job: the next attempt runs on the same one.
   const job =
-    jobs.find((j) => j.attempt === number) ??
-    // A queue that evicts a run keeps its Job: the next attempt runs on the same one.
-    (last?.reason === UNCOUNTED.requeued ? jobs.find((j) => j.uid === last.jobUID) : undefined);
+    jobs.find((j) => j.attempt > closed) ?? (last?.reason === UNCOUNTED.requeued ? jobs.find((j) => j.uid === last.jobUID) : undefined);
+  const next = Math.max(closed, run.status.attemptCount ?? 0) + 1;
+  const number = job === undefined || job.attempt <= closed ? next : job.attempt;
   return { number, open, job };
 }
