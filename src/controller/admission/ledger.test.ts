@@ -118,6 +118,23 @@ class Model {
     this.turns.push(claim.namespace);
   }
 
+  /** Answers whose turn came with it. */
+  step(what: 'request' | 'release' | 'restore', run: Claim, limits: ConcurrencyLimits): string[] {
+    const isKnown = [...this.held, ...this.waiting].includes(run);
+    if (what === 'restore') {
+      if (!this.held.includes(run)) this.grant(run);
+      return [];
+    }
+    if (what === 'release') {
+      this.held = this.held.filter((c) => c !== run);
+      this.waiting = this.waiting.filter((c) => c !== run);
+      return isKnown ? this.settle() : [];
+    }
+    this.limits = limits;
+    if (!isKnown) this.waiting.push(run);
+    return this.held.includes(run) ? [] : this.settle();
+  }
+
   settle(): string[] {
     const granted: string[] = [];
     for (let next = this.next(); next !== undefined; next = this.next()) {
@@ -150,6 +167,7 @@ test('whatever the order of requests and releases: the fair one is granted, at o
       let limits = atMost(2, 1);
       // Every run is older than the next; three namespaces, the first with most runs.
       const runs = Array.from({ length: 20 }, (_, i) => claim(`r${i}`, ['a', 'a', 'b', 'c'][i % 4], i));
+      const held = () => runs.filter((run) => model.held.includes(run)).map((run) => run.uid);
       for (const next of steps) {
         woken.length = 0;
         if (next.do === 'limit') {
@@ -157,28 +175,14 @@ test('whatever the order of requests and releases: the fair one is granted, at o
           continue;
         }
         const run = runs[next.run]!;
-        const isKnown = [...model.held, ...model.waiting].includes(run);
-        if (next.do === 'request') {
-          if (!isKnown) model.waiting.push(run);
-          model.limits = limits;
-          const granted = model.held.includes(run) ? [] : model.settle();
-          const answer = ledger.request(run, limits);
-          expect(answer.granted).toBe(model.held.includes(run));
-          expect(woken).toEqual(granted.filter((uid) => uid !== run.uid));
-        } else if (next.do === 'release') {
-          model.held = model.held.filter((c) => c !== run);
-          model.waiting = model.waiting.filter((c) => c !== run);
-          const granted = isKnown ? model.settle() : [];
-          ledger.release(run.uid);
-          expect(woken).toEqual(granted);
-        } else if (!isKnown) {
-          model.grant(run);
-          ledger.restore(run);
-        }
-        expect(runs.filter((r) => ledger.holds(r.uid)).map((r) => r.uid)).toEqual(
-          runs.filter((r) => model.held.includes(r)).map((r) => r.uid),
-        );
-        expect(ledger.held('gpu')).toBe(model.held.length);
+        const granted = model.step(next.do, run, limits);
+        const answer = next.do === 'request' ? ledger.request(run, limits) : undefined;
+        if (next.do === 'release') ledger.release(run.uid);
+        if (next.do === 'restore') ledger.restore(run);
+        expect(answer?.granted).toBe(next.do === 'request' ? model.held.includes(run) : undefined);
+        expect(woken).toEqual(granted.filter((uid) => next.do !== 'request' || uid !== run.uid));
+        expect(runs.filter((run) => ledger.holds(run.uid)).map((run) => run.uid)).toEqual(held());
+        expect(ledger.held('gpu')).toBe(held().length);
       }
     }),
     { numRuns: 300 },

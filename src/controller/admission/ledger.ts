@@ -47,7 +47,9 @@ export class AdmissionLedger {
 
   /** A run that was admitted before this process led. Never refused: the work is already there. */
   restore(claim: Claim): void {
-    if (!this.holds(claim.uid)) this.#hold(this.#book(claim.profile), claim);
+    if (this.holds(claim.uid)) return;
+    this.#leaveLine(claim.uid);
+    this.#hold(this.#book(claim.profile), claim);
   }
 
   /** Grants, or queues the claim and says why. Asking again changes nothing but the answer. */
@@ -57,10 +59,7 @@ export class AdmissionLedger {
     if (this.holds(claim.uid)) return { granted: true };
     const known = this.#byUid.get(claim.uid);
     // The default profile is another one since it first asked: it waits in that line now.
-    if (known !== undefined && known.profile !== claim.profile) {
-      this.#dequeue(this.#book(known.profile), known);
-      this.#byUid.delete(claim.uid);
-    }
+    if (known !== undefined && known.profile !== claim.profile) this.#leaveLine(claim.uid);
     this.#enqueue(book, claim);
     this.#grantTurns(book, claim.uid);
     if (this.holds(claim.uid)) return { granted: true };
@@ -71,14 +70,14 @@ export class AdmissionLedger {
   release(uid: string): void {
     const claim = this.#byUid.get(uid);
     if (claim === undefined) return;
-    this.#byUid.delete(uid);
     const book = this.#book(claim.profile);
     if (book.held.delete(uid)) {
+      this.#byUid.delete(uid);
       const left = (book.heldByNamespace.get(claim.namespace) ?? 1) - 1;
       if (left === 0) book.heldByNamespace.delete(claim.namespace);
       else book.heldByNamespace.set(claim.namespace, left);
     } else {
-      this.#dequeue(book, claim);
+      this.#leaveLine(uid);
     }
     this.#grantTurns(book);
   }
@@ -126,6 +125,13 @@ export class AdmissionLedger {
     while (at > 0 && line[at - 1]!.createdAt > claim.createdAt) at -= 1;
     line.splice(at, 0, claim);
     book.waiting.set(claim.namespace, line);
+  }
+
+  #leaveLine(uid: string): void {
+    const claim = this.#byUid.get(uid);
+    if (claim === undefined) return;
+    this.#byUid.delete(uid);
+    this.#dequeue(this.#book(claim.profile), claim);
   }
 
   #dequeue(book: Book, claim: Claim): void {

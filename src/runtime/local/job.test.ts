@@ -38,7 +38,7 @@ const envOf = (container: Wire<V1Container>): Record<string, Wire<V1EnvVar>> =>
   Object.fromEntries((container.env ?? []).map((e) => [e.name, e]));
 
 test('a Job of one node: the pod that the shortest run gets', () => {
-  expect(buildJob(aPlan())).toMatchSnapshot();
+  expect(buildJob(aPlan())).toMatchSnapshot('job');
 });
 
 test('a Job with everything', () => {
@@ -75,8 +75,8 @@ test('a Job with everything', () => {
     },
     { providerEnv: [{ name: 'HF_TOKEN', secretKeyRef: { name: 'huggingface', key: 'token' } }] },
   );
-  expect(buildJob(plan)).toMatchSnapshot();
-  expect(buildService(plan, { run: 'u' })).toMatchSnapshot();
+  expect(buildJob(plan)).toMatchSnapshot('job');
+  expect(buildService(plan, { run: 'u' })).toMatchSnapshot('service');
 });
 
 describe('nothing runs that the attempt does not know of', () => {
@@ -88,8 +88,10 @@ describe('nothing runs that the attempt does not know of', () => {
       template: { spec: { restartPolicy: 'Never' } },
     });
     expect(spec!.podFailurePolicy!.rules.map((r) => r.action)).toEqual(['FailJob', 'FailJob']);
-    for (const rule of spec!.podFailurePolicy!.rules)
-      if (rule.onExitCodes) expect(rule.onExitCodes.containerName).toBe('run');
+    const named = spec!.podFailurePolicy!.rules.flatMap((r) =>
+      r.onExitCodes === undefined ? [] : [r.onExitCodes.containerName],
+    );
+    expect(named).toEqual(['run']);
   });
 
   test('the Job belongs to the run, and starts suspended only where a queue decides', () => {
@@ -184,11 +186,12 @@ describe('secrets', () => {
     expect(collector(plan)!.volumeMounts!.map((m) => m.name)).toEqual(expect.arrayContaining(hidden));
   });
 
-  test('the token outlives six upload windows', () => {
-    const seconds = (uploadSeconds: number) =>
-      podOf(aPlan({ timeouts: { uploadSeconds } })).volumes!.find((v) => v.name === 'worldflux-token')!.projected!
-        .sources![0]!.serviceAccountToken!.expirationSeconds;
-    expect([seconds(10), seconds(300)]).toEqual([600, 1800]);
+  test.each([
+    [10, 600],
+    [300, 1800],
+  ])('the token outlives six upload windows of %i s', (uploadSeconds, expirationSeconds) => {
+    const volume = podOf(aPlan({ timeouts: { uploadSeconds } })).volumes!.find((v) => v.name === 'worldflux-token')!;
+    expect(volume.projected!.sources).toMatchObject([{ serviceAccountToken: { expirationSeconds, audience: 'aud' } }]);
   });
 
   test('a missing Secret is said by the user’s container, never by a mount that hangs', () => {
