@@ -61,7 +61,8 @@ export function kwokInstalled(signal?: AbortSignal): Promise<string> {
     for (const stage of STAGES) {
       const from = join(Dir, 'kustomize/stage', stage);
       for (const file of await readdir(from)) {
-        if (file.endsWith('.yaml') && file !== 'kustomization.yaml') await copyFile(join(from, file), join(into, 'stages', file));
+        if (file.endsWith('.yaml') && file !== 'kustomization.yaml')
+          await copyFile(join(from, file), join(into, 'stages', file));
       }
     }
     const env = { ...process.env, GOBIN: into, CGO_ENABLED: '0' };
