@@ -54,11 +54,7 @@ export async function buildImage(o: ImageBuild): Promise<string> {
  */
 export async function baseImage(base: Base, signal?: AbortSignal): Promise<string> {
   const reference = baseReference(base);
-  const isThere = await buildah(['inspect', '--type', 'image', reference], signal).then(
-    () => true,
-    () => false,
-  );
-  if (isThere) return reference;
+  if (await isBaseBuilt(base)) return reference;
   const root = await cached(rootKey(base), async (into) => {
     const hooks = RECIPES[base].hooks.map((hook) => `--customize-hook=${hook}`);
     const trim = RECIPES[base].trim.map((path) => `--dpkgopt=path-exclude=${path}`);
@@ -87,6 +83,14 @@ export async function baseImage(base: Base, signal?: AbortSignal): Promise<strin
     throw error;
   }
   return reference;
+}
+
+/** Whether `baseImage` would return at once. */
+export function isBaseBuilt(base: Base): Promise<boolean> {
+  return buildah(['inspect', '--type', 'image', baseReference(base)], undefined).then(
+    () => true,
+    () => false,
+  );
 }
 
 const SUITE = 'bookworm';

@@ -1,12 +1,14 @@
 import { parseArgs } from 'node:util';
 import { attachCluster, listClusters, startCluster, whyNot } from './index.ts';
 import { startKwok } from './kwok.ts';
+import { provision } from './provision.ts';
 
-const USAGE = `usage: npm run cluster -- up|down|status|kubeconfig [--name dev] [--kind api|node|kwok] [--nodes 100]
+const USAGE = `usage: npm run cluster -- up|down|status|kubeconfig|provision [--name dev] [--kind api|node|kwok] [--nodes 100] [--plan]
   up          start a cluster and leave it running; kwok is an API server with a scheduler and simulated nodes
   down        stop it and remove every trace
   status      list the clusters of this host and their processes
-  kubeconfig  print the path of the administrator's kubeconfig`;
+  kubeconfig  print the path of the administrator's kubeconfig
+  provision   build and cache what clusters are made of; --plan only says what that would be`;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -14,6 +16,7 @@ const { values, positionals } = parseArgs({
     name: { type: 'string', default: 'dev' },
     kind: { type: 'string', default: 'node' },
     nodes: { type: 'string', default: '100' },
+    plan: { type: 'boolean', default: false },
   },
 });
 
@@ -27,6 +30,10 @@ try {
 async function main(verb: string | undefined): Promise<number> {
   if (verb === 'up') return up();
   if (verb === 'status') return status();
+  if (verb === 'provision') {
+    await provision({ plan: values.plan });
+    return 0;
+  }
   if (verb === 'down' || verb === 'kubeconfig') {
     const cluster = await attachCluster(values.name);
     if (cluster === undefined) {
