@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, inject } from 'vitest';
 import { attachCluster } from '../cluster/index.ts';
-import { operatorImage } from '../cluster/images.ts';
+import { OPERATOR_IMAGE, operatorImage } from '../cluster/operator-image.ts';
 import { busyboxImage } from '../cluster/small-images.ts';
 import { installCrds } from '../integration/install-crds.ts';
 import { Kit, SHELL_PROFILE } from './kit.ts';
@@ -28,16 +28,15 @@ export function fixture(name: string, args: readonly string[] = []): Fixture {
   beforeAll(async () => {
     const cluster = await attachCluster(inject('cluster'));
     if (cluster === undefined) throw new Error('the layer has no cluster');
-    const image = await operatorImage();
     await cluster.loadImage(await busyboxImage());
-    await cluster.loadImage(image.archive);
+    await cluster.loadImage(await operatorImage());
     await installCrds(cluster);
     dir = await mkdtemp(join(tmpdir(), `worldflux-e2e-${name}-`));
     const kit = await Kit.open(cluster, name);
     await kit.ensureNamespace('worldflux-system');
     world.kit = kit;
     world.profile = `${name}-shell`;
-    world.settings = { cluster, dir, gatewayPort: await freePort(), namespace: 'worldflux-system', image: image.tag, args };
+    world.settings = { cluster, dir, gatewayPort: await freePort(), namespace: 'worldflux-system', image: OPERATOR_IMAGE, args };
     world.operator = await startOperator(world.settings);
     world.restart = async () => {
       await world.operator.kill();

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, test } from 'vitest';
 import { digestOf, manifestSchema, type Manifest } from '../../src/crds/manifest.ts';
 import { condition } from './kit.ts';
 import { fixture } from './fixture.ts';
