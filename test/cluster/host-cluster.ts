@@ -16,9 +16,17 @@ import {
 } from './node.ts';
 import { clusterDir } from './paths.ts';
 import { Authority, readPem } from './pki.ts';
-import { isAlive, run, stop } from './process.ts';
+import { identify, isAlive, run, stop } from './process.ts';
 import { createSandbox } from './sandbox.ts';
-import { destroy, makeDirectories, readState, writeState, type ClusterKind, type ClusterState } from './state.ts';
+import {
+  destroy,
+  makeDirectories,
+  readState,
+  sweep,
+  writeState,
+  type ClusterKind,
+  type ClusterState,
+} from './state.ts';
 
 /** What a node and its images need beyond Kubernetes itself, and the Debian package it comes from. */
 export const NODE_TOOLS = {
@@ -67,12 +75,14 @@ export async function hasTool(name: string): Promise<boolean> {
 
 export async function startOnHost(o: ClusterOptions): Promise<Cluster> {
   const binary = await kubernetesBinary(o.signal);
+  await sweep();
   await destroy(o.name);
   await makeDirectories(o.name);
   const state: ClusterState = {
     name: o.name,
     kind: o.kind,
     detached: o.detached ?? false,
+    owner: identify(process.pid),
     audit: o.audit ?? false,
     binary,
     apiServer: '',

@@ -1,7 +1,3 @@
-import { existsSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Cluster, ClusterOptions } from './cluster.ts';
 import { attachOnHost, startOnHost, whyNotOnHost } from './host-cluster.ts';
 import { attachKind, startKind, whyNotKind } from './kind.ts';
@@ -24,13 +20,4 @@ export async function attachCluster(name: string): Promise<Cluster | undefined> 
 /** Why this host cannot run such a cluster, in words for a person; undefined when it can. */
 export function whyNot(kind: ClusterKind): Promise<string | undefined> {
   return usesKind ? whyNotKind() : whyNotOnHost(kind);
-}
-
-/** Names of the clusters that have a state on this host. */
-export async function listClusters(): Promise<string[]> {
-  const prefix = 'worldflux-cluster-';
-  const entries = await readdir(tmpdir());
-  return entries
-    .filter((entry) => entry.startsWith(prefix) && existsSync(join(tmpdir(), entry)))
-    .map((entry) => entry.slice(prefix.length));
 }

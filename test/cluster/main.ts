@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
-import { attachCluster, listClusters, startCluster, whyNot } from './index.ts';
+import { attachCluster, startCluster, whyNot } from './index.ts';
 import { startKwok } from './kwok.ts';
+import { clusterNames } from './paths.ts';
 import { provision } from './provision.ts';
 
 const USAGE = `usage: npm run cluster -- up|down|status|kubeconfig|provision [--name dev] [--kind api|node|kwok] [--nodes 100] [--plan]
@@ -68,7 +69,7 @@ async function up(): Promise<number> {
 }
 
 async function status(): Promise<number> {
-  for (const name of await listClusters()) {
+  for (const name of await clusterNames()) {
     const cluster = await attachCluster(name);
     if (cluster === undefined) continue;
     const processes = Object.entries(cluster.pids).map(([part, pid]) => `${part}=${pid}`);

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { clusterDir } from './paths.ts';
+import { clusterDir, clusterNames } from './paths.ts';
 import { isAlive, start, stop, until, type SpawnOptions, type Started } from './process.ts';
 
 export type ClusterKind = 'api' | 'node';
@@ -11,6 +11,8 @@ export interface ClusterState {
   name: string;
   kind: ClusterKind;
   detached: boolean;
+  /** The process that started it; unless detached, the cluster ends with it. */
+  owner?: Started;
   audit: boolean;
   binary: string;
   apiServer: string;
@@ -96,6 +98,14 @@ export async function destroy(name: string): Promise<void> {
   }
   await removeControlGroups(controlGroup(name));
   await rm(clusterDir(name), { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+}
+
+/** Removes what clusters left whose owner was killed: their processes went with it, their files did not. */
+export async function sweep(): Promise<void> {
+  for (const name of await clusterNames()) {
+    const state = readState(name);
+    if (state?.owner !== undefined && !state.detached && !isAlive(state.owner)) await destroy(name);
+  }
 }
 
 /** Path, below each hierarchy's root, of the control group that holds all Pods of a cluster. */
