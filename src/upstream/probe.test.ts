@@ -29,7 +29,7 @@ describe('probeOpenApi', () => {
       message: 'Every sync route and field was found in /openapi.json.',
     });
     for (const [role, route] of Object.entries(PINNED.routes)) {
-      expect(contract.routes[role as keyof typeof PINNED.routes], role).toMatchObject({
+      expect(contract.routes[role as keyof typeof PINNED.routes]).toMatchObject({
         method: route.method,
         path: route.path,
       });

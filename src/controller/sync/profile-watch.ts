@@ -199,17 +199,20 @@ function contractWords({ contract, unread }: Watched): [Condition['status'], Syn
 
 const secretOf = ({ target }: TargetSession): string => `${target.key.namespace}/${target.key.name}`;
 
+/** At most five: a condition is no inventory. */
+const secretsOf = (sessions: readonly TargetSession[]): string =>
+  [...new Set(sessions.map(secretOf))].toSorted().slice(0, 5).join(', ');
+
 function keyWords(sessions: readonly TargetSession[], now: number): [Condition['status'], SyncProfileReason, string] {
-  const list = (found: readonly TargetSession[]) => [...new Set(found.map(secretOf))].toSorted().slice(0, 5).join(', ');
   const bad = sessions.filter((s) => s.keyRefused || s.key?.found === false);
   if (bad.length > 0)
-    return ['False', 'KeyNotAccepted', `The target refused the key, or the Secret cannot be read: ${list(bad)}`];
+    return ['False', 'KeyNotAccepted', `The target refused the key, or the Secret cannot be read: ${secretsOf(bad)}`];
   const left = (s: TargetSession) =>
     s.key?.found === true && s.key.expiresAt !== undefined ? s.key.expiresAt - now : Number.POSITIVE_INFINITY;
   const expired = sessions.filter((s) => left(s) <= 0);
-  if (expired.length > 0) return ['False', 'KeyExpired', `The key has expired: ${list(expired)}`];
+  if (expired.length > 0) return ['False', 'KeyExpired', `The key has expired: ${secretsOf(expired)}`];
   const expiring = sessions.filter((s) => left(s) < EXPIRING_MS);
-  if (expiring.length > 0) return ['False', 'KeyExpiring', `The key expires within a week: ${list(expiring)}`];
+  if (expiring.length > 0) return ['False', 'KeyExpiring', `The key expires within a week: ${secretsOf(expiring)}`];
   return ['True', 'KeysAccepted', `${sessions.length} key(s) in use.`];
 }
 

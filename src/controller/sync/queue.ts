@@ -312,7 +312,8 @@ export class SyncQueue {
   #failed(entry: Entry, failure: Failure, request: string | undefined): void {
     const { lane } = entry;
     const now = this.#o.clock.now();
-    const { message, reason, retry, scope } = failure;
+    const { reason, retry, scope } = failure;
+    const message = reason === 'KeyRefused' ? lane.session.refusal : failure.message;
     // A key that is only looked at again is no attempt.
     if (retry !== 'NewKey' || lane.trouble !== message) entry.attempts += 1;
     entry.again = false;

@@ -36,6 +36,11 @@ export class TargetSession {
     return this.#refused !== undefined;
   }
 
+  /** What runs are told while the key is refused: the same at the refusal and at every later look. */
+  get refusal(): string {
+    return `The target refused the key in Secret ${this.target.key.namespace}/${this.target.key.name}; nothing is sent until it changes.`;
+  }
+
   /** Contract and key → a client. Throws SyncFailure and UpstreamError. */
   async open(signal: AbortSignal): Promise<Upstream> {
     const contract = await this.endpoint.readContract();
@@ -125,7 +130,7 @@ export class TargetSession {
       throw new SyncFailure({
         scope: 'Target',
         reason: 'KeyRefused',
-        message: `The target refused the key in ${where}; nothing is sent until it changes.`,
+        message: this.refusal,
         retry: 'NewKey',
       });
     }

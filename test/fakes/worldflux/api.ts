@@ -48,6 +48,7 @@ const runRow = (run: Run) => ({
 
 export function buildApi(parts: ApiParts): FastifyInstance {
   const { state, faults, traffic, dialect } = parts;
+  const names = new Map<string, RouteName>();
   const app = Fastify({ bodyLimit: parts.bodyLimit, forceCloseConnections: true });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
@@ -64,9 +65,11 @@ export function buildApi(parts: ApiParts): FastifyInstance {
     }
     return reply.code(outage).send({ detail: 'Service Unavailable' });
   });
-  app.setErrorHandler((error, _request, reply) => {
+  app.setErrorHandler((error, request, reply) => {
     if (error instanceof Refusal) return reply.code(error.status).send(error.body);
     const status = (error as { statusCode?: number }).statusCode ?? 500;
+    // Refused before its handler: a body over the limit.
+    note(request, names.get(`${request.method} ${request.routeOptions.url}`) ?? 'unknown').status = status;
     return reply.code(status).send({ detail: (error as Error).message });
   });
   app.setNotFoundHandler((request, reply) => {
@@ -99,6 +102,7 @@ export function buildApi(parts: ApiParts): FastifyInstance {
 
   /** A route with its place in the log and its share of misfortune. */
   function route(name: RouteName, method: RoutePlace['method'], url: string, handler: Handler): void {
+    names.set(`${method} ${url}`, name);
     app.route({
       method,
       url,

@@ -38,12 +38,16 @@ export interface Fault {
 
 export class FaultScript {
   readonly #faults: (Fault & { left: number })[] = [];
+  /** Asked at every request, before the script. */
+  intercept: ((on: RouteName) => Omit<Fault, 'on'> | undefined) | undefined;
 
   add(...faults: Fault[]): void {
     this.#faults.push(...faults.map((fault) => ({ ...fault, left: fault.times ?? 1 })));
   }
 
-  take(on: RouteName): Fault | undefined {
+  take(on: RouteName): Omit<Fault, 'on'> | undefined {
+    const intercepted = this.intercept?.(on);
+    if (intercepted !== undefined) return intercepted;
     const index = this.#faults.findIndex((fault) => fault.on === on);
     const fault = this.#faults[index];
     if (fault === undefined) return undefined;
