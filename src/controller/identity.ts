@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto';
+import { digestOf } from '../crds/manifest.ts';
+import { MUTABLE_FIELDS, type WorldRunSpec } from '../crds/world-run.ts';
 
 /** Every name and id that is derived rather than stored, so that a lost write yields the same one again. */
 
@@ -30,6 +32,12 @@ export function installationId(kubeSystemUid: string, releaseNamespace: string):
 export function clientRunId(installation: string, run: { namespace: string; uid: string; runKey?: string | undefined }): string {
   const own = run.runKey === undefined ? `uid/${run.uid}` : `key/${run.runKey}`;
   return uuid5(installation, `${run.namespace}/${own}`);
+}
+
+/** What a run was asked to do. Suspending it or a new TTL, which may come at any time, makes it no other run. */
+export function inputDigest(spec: WorldRunSpec): string {
+  const fixed = Object.entries(spec).filter(([field]) => !(MUTABLE_FIELDS as readonly string[]).includes(field));
+  return digestOf(Object.fromEntries(fixed));
 }
 
 function shortHash(text: string, length: number): string {

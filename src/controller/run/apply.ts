@@ -5,7 +5,7 @@ import { digestOf } from '../../crds/manifest.ts';
 import { isKubeError } from '../../kube/errors.ts';
 import { planCostUSD } from '../cost.ts';
 import { recordKey } from '../../results/keys.ts';
-import { ANNOTATIONS, childName, clientRunId, LABELS, MANAGER, pinName, runId } from '../identity.ts';
+import { ANNOTATIONS, childName, clientRunId, inputDigest, LABELS, MANAGER, pinName, runId } from '../identity.ts';
 import type { Decision } from './decision.ts';
 import { recordFor, recordOf, terminalStatus } from './ending.ts';
 import type { Cluster, Results } from './ports.ts';
@@ -240,7 +240,7 @@ function planOf(world: World, ctx: Apply, number: number, profile: Profile): Job
     labels: podLabels,
     podLabels,
     annotations: {
-      [ANNOTATIONS.templateDigest]: digestOf({ spec: run.spec, profile: profile.digest, number }),
+      [ANNOTATIONS.templateDigest]: digestOf({ input: inputDigest(run.spec), profile: profile.digest, number }),
       [ANNOTATIONS.profileDigest]: profile.digest,
       [ANNOTATIONS.profileName]: profile.name,
     },

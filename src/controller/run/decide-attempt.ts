@@ -3,6 +3,7 @@ import type { AttemptStatus } from '../../crds/world-run-status.ts';
 import type { OutcomeReason, RetryableReason } from '../../crds/vocabulary.ts';
 import { attemptTimes, clocksAt, type AttemptTimes, type Clocks } from './clocks.ts';
 import type { Decision, Ending } from './decision.ts';
+import { clipBytes } from './public-text.ts';
 import type { Situation } from './situation.ts';
 import { statusSays } from './status.ts';
 import type { JobView } from './view.ts';
@@ -144,18 +145,25 @@ function settle(attempt: Attempt, end: End): Decision {
   if (attempt.collects && seen.some(({ state }) => hasStarted(state))) {
     const missing = missingRanks(attempt);
     if (missing.length > 0) {
-      if (!world.memory.loaded.has(number)) return { do: 'loadResults', attempt: number };
       const since = times.finishedAt ?? world.now;
       // The collector's own deadline is the pod's grace period; half a minute for the kubelet to say that it is over.
       const left = since + (world.run.spec.timeouts.uploadSeconds + 30) * 1000 - world.now;
       const atWork = seen.some(({ pod }) => missing.includes(pod.rank) && collectorLives(pod));
-      if (atWork && left > 0) return say(attempt, { is: 'collecting', message: 'The container has ended; its results are being uploaded.' }, left);
+      if (atWork && left > 0) return unlessSoon(attempt, since, { is: 'collecting', message: 'The container has ended; its results are being uploaded.' }, left);
+      if (!world.memory.loaded.has(number)) return { do: 'loadResults', attempt: number };
     }
     const log = unreadLog(attempt);
     if (log !== undefined) return log;
   }
   return close(attempt, end);
 }
+
+/** What is nearly always over in a moment is worth a write only if it lasts. */
+function unlessSoon(attempt: Attempt, since: number, situation: Situation, againMs: number): Decision {
+  const age = attempt.world.now - since;
+  return age < SOON_MS ? { do: 'nothing', againMs: SOON_MS - age } : say(attempt, situation, againMs);
+}
+const SOON_MS = 5000;
 
 function collectorLives(pod: World['pods'][number]): boolean {
   if (pod.gone || pod.phase === 'Failed' || pod.phase === 'Succeeded') return false;
@@ -201,7 +209,8 @@ function close(attempt: Attempt, end: End | Stop): Decision {
     finishedAt: iso(times.finishedAt ?? world.now),
     ...(exitCode !== undefined && { exitCode }),
     reason: end.reason,
-    message: end.message.slice(0, 1000),
+    // The conditions have the whole; sixteen attempts stand in one status.
+    message: clipBytes(end.message, 300),
   };
   if (end.reason === UNCOUNTED.suspended) {
     return {
@@ -251,6 +260,9 @@ function watch(attempt: Attempt): Decision {
   const { world, job, seen, times, clocks, number } = attempt;
   const { timeouts } = world.run.spec;
   const age = world.now - Date.parse(job.createdAt);
+  if (times.finishedAt !== undefined && seen.every(({ state }) => state.at === 'ended')) {
+    return unlessSoon(attempt, times.finishedAt, { is: 'collecting', message: 'The container has ended; the Job is about to.' }, ASK_AGAIN_MS);
+  }
   if (times.startedAt !== undefined) {
     const lost = lostNode(attempt);
     if (lost !== undefined) return lost;

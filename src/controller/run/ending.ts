@@ -2,6 +2,7 @@ import { digestOf, type Manifest } from '../../crds/manifest.ts';
 import type { StoredArtifact, StoredLog, WorldRunStatus } from '../../crds/world-run-status.ts';
 import type { CollectedResult } from '../../results/contract.ts';
 import { actualCostUSD } from '../cost.ts';
+import { inputDigest } from '../identity.ts';
 import { VERSION } from '../../version.ts';
 import type { Ending } from './decision.ts';
 import { buildManifest } from './manifest.ts';
@@ -31,8 +32,10 @@ export function recordOf(
   const log = results.logs.get(0);
   const held = ending.clocks.startupSeconds + ending.clocks.runSeconds;
   const { attempt } = ending;
-  const durationSeconds = attempt?.startedAt === undefined ? undefined : Math.max(0, (Date.parse(attempt.finishedAt!) - Date.parse(attempt.startedAt)) / 1000);
-  const finishedAt = attempt?.finishedAt ?? new Date(world.now).toISOString();
+  // NaN where there is none, and where somebody wrote nonsense into the status.
+  const startedMs = Date.parse(attempt?.startedAt ?? '');
+  const finishedMs = Date.parse(attempt?.finishedAt ?? '') || world.now;
+  const durationSeconds = Number.isNaN(startedMs) ? undefined : Math.max(0, (finishedMs - startedMs) / 1000);
   const attempts = [...(run.status.attempts ?? []).filter((a) => a.number !== attempt?.number), ...(attempt === undefined ? [] : [attempt])];
   const costUSD = from === undefined ? undefined : actualCostUSD(run.spec, from.spec, held);
   const manifest = buildManifest({
@@ -48,7 +51,7 @@ export function recordOf(
     costUSD,
     runtimeFacts: runtimeFacts(world, attempt?.node),
     operatorVersion: VERSION,
-    finishedAt,
+    finishedAt: new Date(finishedMs).toISOString(),
   });
   const artifacts = collected.flatMap((r) => r.artifacts);
   const collects = from !== undefined && from.spec.local?.collect !== 'Disabled';
@@ -68,7 +71,7 @@ export function recordFor(world: World, clientRunId: string, status: WorldRunSta
     name: run.name,
     uid: run.uid,
     ...(run.spec.runKey !== undefined && { runKey: run.spec.runKey }),
-    specDigest: digestOf(run.spec),
+    specDigest: inputDigest(run.spec),
     state: 'Finished',
     status,
     manifest,
@@ -120,7 +123,7 @@ export function terminalStatus(base: WorldRunStatus, words: LastWords): WorldRun
       ...(cost !== null && { costEstimateUSD: cost.toFixed(4) }),
       ...(log !== undefined && { log }),
     },
-    manifest: bytes(manifest) <= MANIFEST_INLINE_BYTES ? manifest : excerpt(manifest),
+    manifest: inline(manifest),
     manifestDigest: digestOf(manifest),
     ...(manifestPath !== undefined && { manifestPath }),
     ...(artifacts.length > 0 && { artifacts: artifacts.slice(0, INLINE_ARTIFACTS), artifactCount: artifacts.length }),
@@ -128,14 +131,23 @@ export function terminalStatus(base: WorldRunStatus, words: LastWords): WorldRun
   let listed = INLINE_ARTIFACTS;
   while (bytes(status) > STATUS_BYTES && listed > 0) {
     listed = Math.floor(listed / 2);
-    status.artifacts = artifacts.slice(0, listed);
+    if (listed === 0) delete status.artifacts;
+    else status.artifacts = artifacts.slice(0, listed);
   }
+  // What is left is bounded by itself: conditions and attempts hold clipped messages.
   if (bytes(status) > STATUS_BYTES) status.manifest = excerpt(manifest, 0);
   return status;
 }
 
+function inline(manifest: Manifest): Record<string, unknown> {
+  if (bytes(manifest) <= MANIFEST_INLINE_BYTES) return manifest;
+  let metrics = INLINE_METRICS;
+  while (metrics > 0 && bytes(excerpt(manifest, metrics)) > MANIFEST_INLINE_BYTES) metrics -= 1;
+  return excerpt(manifest, metrics);
+}
+
 /** The head of a manifest that is too large for the status; the whole is at `manifestPath`, its digest beside it. */
-function excerpt(manifest: Manifest, metrics = INLINE_METRICS): Record<string, unknown> {
+function excerpt(manifest: Manifest, metrics: number): Record<string, unknown> {
   const { schema_version, client_run_id, run_id, status, reason, exit_code, started_at, finished_at, duration_seconds } = manifest;
   return {
     schema_version,

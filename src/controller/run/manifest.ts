@@ -1,11 +1,13 @@
-import { manifestSchema, digestOf, SECRET_LIKE_KEY, type Manifest } from '../../crds/manifest.ts';
+import { manifestSchema, digestOf, type Manifest } from '../../crds/manifest.ts';
 import type { StoredArtifact, StoredLog } from '../../crds/world-run-status.ts';
 import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import type { WorldRunSpec } from '../../crds/world-run.ts';
 import type { AttemptStatus } from '../../crds/world-run-status.ts';
 import type { CollectedResult } from '../../results/contract.ts';
+import { inputDigest } from '../identity.ts';
 import { gpusPerNode } from '../../runtime/local/job.ts';
 import type { Ending } from './decision.ts';
+import { publicCommand, publicText } from './public-text.ts';
 
 /** Everything that a manifest is made of; the same input gives the same bytes. */
 export interface ManifestInput {
@@ -27,27 +29,17 @@ export interface ManifestInput {
   finishedAt: string;
 }
 
-/** Drops the query of anything that looks like a URL: a signed one is a credential. */
-function withoutQuery(text: string): string {
-  return text.replaceAll(/(\b[a-z][a-z0-9+.-]*:\/\/)([^\s/@]+@)?([^\s?#]*)(\?[^\s#]*)?/gi, '$1$3');
+/** As the manifest writes times; null for what is none, such as a status that was edited by hand. */
+function time(text: string | undefined): string | null {
+  const ms = Date.parse(text ?? '');
+  return ms >= 0 && ms < Date.parse('9999-12-31T00:00:00Z') ? new Date(ms).toISOString() : null;
 }
 
-/** `--token=x`, `--api-key x`: the value of a secret-like flag does not belong into a record. */
-function withoutSecrets(words: readonly string[]): string[] {
-  let hideNext = false;
-  return words.map((word) => {
-    if (hideNext) {
-      hideNext = false;
-      return '[redacted]';
-    }
-    const [flag, value] = word.startsWith('-') ? word.split(/=(.*)/s) : [undefined, undefined];
-    if (flag !== undefined && SECRET_LIKE_KEY.test(flag.replace(/^-+/, ''))) {
-      if (value === undefined) hideNext = true;
-      else return `${flag}=[redacted]`;
-    }
-    return withoutQuery(word).slice(0, 512);
-  });
-}
+/** What the schema takes: the gateway has refused the rest, and a stray one must not keep the run from ending. */
+const isMetric = ([name, value]: [string, number]): boolean => name.length > 0 && name.length <= 128 && name.isWellFormed() && Number.isFinite(value);
+
+const MOST_WORDS = 256;
+const MOST_ARTIFACTS = 1024;
 
 export function buildManifest(input: ManifestInput): Manifest {
   const { spec, profile, ending, results } = input;
@@ -58,6 +50,8 @@ export function buildManifest(input: ManifestInput): Manifest {
   const head = results.find((r) => r.rank === 0);
   const git = spec.source?.git;
   const provider = new Set(spec.forwardProviderEnv ?? []);
+  const metrics = Object.entries(head?.metrics ?? {});
+  const kept = metrics.filter(isMetric);
   const manifest: Manifest = {
     schema_version: 'worldflux-operator.run_manifest.v1',
     client_run_id: input.clientRunId,
@@ -65,14 +59,14 @@ export function buildManifest(input: ManifestInput): Manifest {
     status: ending.status,
     reason: ending.reason,
     task: spec.task ?? null,
-    adapter: spec.adapter === undefined ? null : { id: spec.adapter.id, source: adapter?.source ?? null, revision: adapter?.revision ?? null },
+    adapter: spec.adapter === undefined ? null : { id: spec.adapter.id, source: adapter?.source === undefined ? null : publicText(adapter.source), revision: adapter?.revision ?? null },
     runtime_name: profile.spec.runtime,
     runtime: input.runtimeFacts,
-    metrics: head?.metrics ?? {},
-    metrics_omitted: head?.metricsOmitted ?? 0,
-    command: withoutSecrets([...(spec.command ?? []), ...(spec.args ?? [])]),
-    image: image === undefined ? null : { reference: withoutQuery(image), digest: ending.imageDigest ?? /@(sha256:[0-9a-f]{64})$/.exec(image)?.[1] ?? null },
-    source: git === undefined ? null : { url: withoutQuery(git.url), ref: git.ref, commit: ending.sourceCommit ?? null },
+    metrics: Object.fromEntries(kept),
+    metrics_omitted: (head?.metricsOmitted ?? 0) + metrics.length - kept.length,
+    command: publicCommand([...(spec.command ?? []), ...(spec.args ?? [])].slice(0, MOST_WORDS)),
+    image: image === undefined ? null : { reference: publicText(image), digest: ending.imageDigest ?? /@(sha256:[0-9a-f]{64})$/.exec(image)?.[1] ?? null },
+    source: git === undefined ? null : { url: publicText(git.url), ref: git.ref, commit: ending.sourceCommit ?? null },
     datasets: (spec.datasets ?? []).map((d) => ({ id: d.id, revision: d.revision ?? null })),
     profile: { name: profile.name, digest: profile.digest },
     operator_version: input.operatorVersion,
@@ -82,24 +76,24 @@ export function buildManifest(input: ManifestInput): Manifest {
       ...(spec.env ?? []).map((e) => ({ name: e.name, source: 'literal' as const })),
       ...[...provider].map((name) => ({ name, source: 'provider' as const })),
     ],
-    input_digest: digestOf(spec),
+    input_digest: inputDigest(spec),
     result_digest: results.length === 0 ? null : digestOf(resultFacts(results)),
     event_count: results.reduce((sum, r) => sum + (r.series?.lines ?? 0), 0),
     attempts: input.attempts.map((a) => ({
       number: a.number,
-      started_at: a.startedAt ?? null,
-      finished_at: a.finishedAt ?? null,
+      started_at: time(a.startedAt),
+      finished_at: time(a.finishedAt),
       exit_code: a.exitCode ?? null,
       reason: a.reason ?? null,
     })),
     attempt_count: input.attemptCount,
     exit_code: ending.exitCode ?? null,
-    started_at: ending.attempt?.startedAt ?? null,
+    started_at: time(ending.attempt?.startedAt),
     finished_at: input.finishedAt,
     duration_seconds: input.durationSeconds ?? null,
     cost_estimate_usd: input.costUSD === undefined ? null : Number(input.costUSD),
     log_path: input.log?.path ?? null,
-    artifacts: results.flatMap((r) => r.artifacts).slice(0, 1024).map(artifactEntry),
+    artifacts: results.flatMap((r) => r.artifacts).slice(0, MOST_ARTIFACTS).map(artifactEntry),
   };
   return manifestSchema.parse(manifest);
 }
@@ -107,7 +101,7 @@ export function buildManifest(input: ManifestInput): Manifest {
 function artifactEntry(a: StoredArtifact): Manifest['artifacts'][number] {
   return {
     name: a.name,
-    path: withoutQuery(a.path),
+    path: publicText(a.path),
     rank: a.rank ?? null,
     size_bytes: a.sizeBytes ?? null,
     count: a.count ?? null,
@@ -123,7 +117,7 @@ function artifactEntry(a: StoredArtifact): Manifest['artifacts'][number] {
 function resultFacts(results: readonly CollectedResult[]): unknown {
   return results.map((r) => ({
     rank: r.rank,
-    metrics: r.metrics,
-    artifacts: r.artifacts.map((a) => ({ name: a.name, path: a.path, digest: a.treeDigest ?? a.sha256 ?? null, state: a.state })),
+    metrics: Object.fromEntries(Object.entries(r.metrics).filter(isMetric)),
+    artifacts: r.artifacts.map((a) => ({ name: a.name.toWellFormed(), path: a.path.toWellFormed(), digest: a.treeDigest ?? a.sha256 ?? null, state: a.state })),
   }));
 }

@@ -1,4 +1,5 @@
 import type { Condition } from '../../crds/common.ts';
+import { clipBytes } from './public-text.ts';
 import type { Phase, RefusedReason, RunReason, WaitingReason } from '../../crds/vocabulary.ts';
 
 /** Where a run stands, and the conditions and phase that say so. Pure. */
@@ -19,8 +20,8 @@ const say = (type: string, status: boolean | 'Unknown', reason: string, message:
   type,
   status: status === 'Unknown' ? 'Unknown' : status ? 'True' : 'False',
   reason,
-  // The API server refuses what is longer; the beginning says most.
-  message: message.length > 2000 ? `${message.slice(0, 1999)}…` : message,
+  // Seven of them stand in one status; the beginning says most.
+  message: clipBytes(message, 1000),
 });
 
 /** Conditions without times. Every situation states the same types, so that none keeps an old word. */
