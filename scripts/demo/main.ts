@@ -1,7 +1,6 @@
 import { attachCluster } from '../../test/cluster/index.ts';
 import { findHelm } from '../chart/helm.ts';
 import { NAMESPACE } from '../chart/install.ts';
-import { printPlan } from './plan.ts';
 import { RUN_NAMESPACE, watchRuns } from './runs.ts';
 import { dim, green, heading, indented, red, say, seconds, step } from './screen.ts';
 import { failures, showResults } from './show.ts';
@@ -17,24 +16,14 @@ import {
 import { CLUSTER, contextTarget, ownTarget, type Target } from './target.ts';
 
 export interface DemoOptions {
-  plan: boolean;
-  down: boolean;
   context?: string | undefined;
   registry?: string | undefined;
 }
 
-/** Runs the demo, or undoes it, or only says what it would do. Answers the exit code. */
-export async function demo(options: DemoOptions, signal: AbortSignal): Promise<number> {
-  if (options.plan) {
-    await printPlan(options.context);
-    return 0;
-  }
-  if (options.down) return down(options);
-  return up(options, signal);
-}
-
-async function up({ context, registry }: DemoOptions, signal: AbortSignal): Promise<number> {
+/** Brings everything up, waits for the runs and shows what came back. Answers the exit code. */
+export async function up({ context, registry }: DemoOptions, signal: AbortSignal): Promise<number> {
   const since = performance.now();
+  say(dim('What follows is explained by: npm run demo -- --plan'));
   const target = await step(context === undefined ? 'A cluster of its own' : `Context ${context}`, () =>
     context === undefined ? ownTarget(signal) : contextTarget(context, registry),
   );
@@ -87,7 +76,8 @@ function goOn(target: Target, context: string | undefined): void {
   for (const line of lines) say(indented(line));
 }
 
-async function down({ context, registry }: DemoOptions): Promise<number> {
+/** Removes what {@link up} made. */
+export async function down({ context, registry }: DemoOptions): Promise<number> {
   if (context !== undefined) {
     const target = await contextTarget(context, registry);
     const helm = await findHelm({ install: true });

@@ -9,7 +9,7 @@ export interface Run {
     phase?: string;
     conditions?: { type: string; status: string; reason: string; message: string; lastTransitionTime: string }[];
     progress?: { percent?: number; step?: number; etaSeconds?: number };
-    manifest?: Record<string, unknown> & { metrics?: Record<string, number> };
+    manifest?: { metrics?: Record<string, number>; gpu?: { resource: string; per_node: number } | null };
     manifestDigest?: string;
     result?: { log?: { path: string; bytes: number; complete: boolean } };
     artifacts?: { name: string; path: string; sizeBytes?: number; sha256?: string; state: string }[];

@@ -41,7 +41,12 @@ async function shown(target: Target, args: readonly string[]): Promise<void> {
 
 function showMetrics(run: Run): void {
   const metrics = Object.entries(run.status?.manifest?.metrics ?? {});
-  say(indented(bold(run.metadata.name)));
+  const gpu = run.status?.manifest?.gpu;
+  say(
+    indented(
+      bold(run.metadata.name) + (gpu ? dim(`  on a node with ${gpu.resource}, ${gpu.per_node} of them its own`) : ''),
+    ),
+  );
   if (metrics.length === 0) say(indented(dim('none'), 4));
   const width = Math.max(0, ...metrics.map(([name]) => name.length));
   for (const [name, value] of metrics) say(indented(`${name.padEnd(width)}  ${value}`, 4));
