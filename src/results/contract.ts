@@ -39,7 +39,11 @@ export interface CollectTask extends AttemptKey {
   /** Bytes. */
   maxArtifactBytes: number;
   uploadSeconds: number;
-  /** Set on cancel and deadline: the next progress post is answered with it, and the collector collects and posts its result at once. */
+  /**
+   * Set on cancel and deadline, and once the user's container is seen to have ended (a collector that was still starting
+   * may have missed its SIGTERM): the next progress post is answered with it, and the collector
+   * collects and posts its result at once.
+   */
   collectNow: boolean;
   /**
    * The pod carries a deletion timestamp. The collector then uploads what is there already while the user's container

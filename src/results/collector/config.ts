@@ -28,3 +28,27 @@ export interface CollectorConfig {
   /** Default `/dev/termination-log`. */
   terminationLog?: string;
 }
+
+/** Throws with the name of what is missing. The operator wrote it, so nothing more is checked. */
+export function readConfig(env: NodeJS.ProcessEnv): { config: CollectorConfig; rank: number } {
+  const text = env[CONFIG_VARIABLE];
+  if (text === undefined) throw new Error(`${CONFIG_VARIABLE} is not set`);
+  const config = JSON.parse(text) as CollectorConfig;
+  for (const name of [
+    'gatewayUrl',
+    'clientRunId',
+    'attempt',
+    'outputs',
+    'limits',
+    'uploadSeconds',
+    'outputDir',
+    'stateDir',
+    'tokenFile',
+    'caPem',
+  ] as const) {
+    if (config[name] === undefined) throw new Error(`${CONFIG_VARIABLE}: ${name} is missing`);
+  }
+  const rank = Number(env['JOB_COMPLETION_INDEX'] ?? 0);
+  if (!Number.isInteger(rank) || rank < 0) throw new Error('JOB_COMPLETION_INDEX is no index');
+  return { config, rank };
+}
