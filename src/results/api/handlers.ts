@@ -48,7 +48,11 @@ export class ResultsHandlers {
     const { user, wanted } = call;
     const { namespace, name, part } = wanted;
     if (!(await this.#options.access.allows(user, wanted))) {
-      throw new ApiRefusal(403, 'Forbidden', `User "${user.username}" cannot get worldruns/${part} "${name}" in API group "results.worldflux.ai" in the namespace "${namespace}"`);
+      throw new ApiRefusal(
+        403,
+        'Forbidden',
+        `User "${user.username}" cannot get worldruns/${part} "${name}" in API group "results.worldflux.ai" in the namespace "${namespace}"`,
+      );
     }
     const run = await this.#run(wanted, call.signal);
     const results = await RunResults.of(this.#options.store, run, this.#options.clientRunIdOf, call.signal);
@@ -119,7 +123,11 @@ function manifest({ res }: ResultsCall, results: RunResults): void {
   res.writeHead(200, { 'content-type': 'application/json', 'content-length': text.length, ...SAFE }).end(text);
 }
 
-async function sendObject({ req, res, signal }: ResultsCall, object: StoredObject, headers: Record<string, string>): Promise<void> {
+async function sendObject(
+  { req, res, signal }: ResultsCall,
+  object: StoredObject,
+  headers: Record<string, string>,
+): Promise<void> {
   const { size } = object;
   const range = byteRange(req.headers.range, size);
   const all = { ...headers, ...SAFE, 'accept-ranges': 'bytes' };

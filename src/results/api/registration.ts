@@ -48,7 +48,12 @@ export class Registration {
       const { spec } = await this.#client.get(API_SERVICES, { name: API_SERVICE }, { timeoutMs: CALL_MS });
       const caBundle = this.#caBundle();
       if (spec?.caBundle === caBundle) return;
-      await this.#client.patch(API_SERVICES, { name: API_SERVICE }, { merge: { spec: { caBundle } } }, { timeoutMs: CALL_MS });
+      await this.#client.patch(
+        API_SERVICES,
+        { name: API_SERVICE },
+        { merge: { spec: { caBundle } } },
+        { timeoutMs: CALL_MS },
+      );
     } catch (error) {
       // Not registered (yet): there is nothing to tell.
       if (!isKubeError(error, 'notFound')) this.#onError(error);

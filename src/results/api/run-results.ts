@@ -43,7 +43,9 @@ export class RunResults {
     const clientRunId = idOf({ namespace, uid: uidOf(run), runKey: run.spec.runKey });
     const record = await getRecord(store, clientRunId, signal);
     const owned =
-      record?.state === 'Finished' && record.namespace === namespace && (record.uid === uidOf(run) || adopted(run, record));
+      record?.state === 'Finished' &&
+      record.namespace === namespace &&
+      (record.uid === uidOf(run) || adopted(run, record));
     return new RunResults(store, run, clientRunId, owned ? record : undefined);
   }
 
@@ -77,10 +79,13 @@ export class RunResults {
       throw notFound(`the run has no artifact ${which}${names === '' ? '' : `; it has: ${names}`}`);
     }
     if (second !== undefined) {
-      throw badRequest(`several ranks left an artifact ${name}; name one with rank=${named.map(({ item }) => item.rank).join('|')}`);
+      throw badRequest(
+        `several ranks left an artifact ${name}; name one with rank=${named.map(({ item }) => item.rank).join('|')}`,
+      );
     }
     const { item, key } = first;
-    if (key === undefined) throw notFound(`artifact ${name} is ${item.state}${item.message === undefined ? '' : `: ${item.message}`}`);
+    if (key === undefined)
+      throw notFound(`artifact ${name} is ${item.state}${item.message === undefined ? '' : `: ${item.message}`}`);
     return { item, key };
   }
 
@@ -114,13 +119,29 @@ export class RunResults {
 
   #found(): FoundArtifact[] {
     const inStatus = this.#run.status?.artifacts ?? [];
-    const { artifacts: listed = inStatus, artifactCount = listed.length } = this.#record?.status ?? this.#run.status ?? {};
-    const all = this.#record?.manifest !== undefined && listed.length < artifactCount ? fromManifest(this.#record.manifest) : listed;
+    const { artifacts: listed = inStatus, artifactCount = listed.length } =
+      this.#record?.status ?? this.#run.status ?? {};
+    const all =
+      this.#record?.manifest !== undefined && listed.length < artifactCount
+        ? fromManifest(this.#record.manifest)
+        : listed;
     return all.map((artifact) => this.#artifactOf(artifact));
   }
 
   /** A status can be edited by whoever was given that right; a key outside this run's part of the store is never read. */
-  #artifactOf({ path, name, rank = 0, state, commit, sizeBytes, count, sha256, treeDigest, contentType, message }: StoredArtifact): FoundArtifact {
+  #artifactOf({
+    path,
+    name,
+    rank = 0,
+    state,
+    commit,
+    sizeBytes,
+    count,
+    sha256,
+    treeDigest,
+    contentType,
+    message,
+  }: StoredArtifact): FoundArtifact {
     const own = isKey(path) && path.startsWith(`${this.#clientRunId}/${this.#doer}/`);
     const key = state === 'Stored' && own ? path : undefined;
     const item: ArtifactItem = {

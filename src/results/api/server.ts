@@ -7,7 +7,14 @@ import type { KubeClient } from '../../kube/client.ts';
 import type { RunStore } from '../contract.ts';
 import type { ServingMaterial } from '../gateway/tls.ts';
 import { AccessReviews } from './access.ts';
-import { AGGREGATED_DISCOVERY, AGGREGATED_TYPE, API_GROUP, API_GROUP_LIST, API_RESOURCE_LIST, wantsAggregated } from './discovery.ts';
+import {
+  AGGREGATED_DISCOVERY,
+  AGGREGATED_TYPE,
+  API_GROUP,
+  API_GROUP_LIST,
+  API_RESOURCE_LIST,
+  wantsAggregated,
+} from './discovery.ts';
 import { FrontProxyWatch, userOf, type FrontProxyTrust, type RequestUser } from './front-proxy.ts';
 import { ResultsHandlers } from './handlers.ts';
 import { OPENAPI_V2, OPENAPI_V3, OPENAPI_V3_INDEX, OPENAPI_V3_PATH } from './openapi.ts';
@@ -37,7 +44,11 @@ const DOCUMENTS: Record<string, object> = {
   [OPENAPI_V3_PATH]: OPENAPI_V3,
 };
 
-const PATH = new RegExp(`^${RESULTS_ROOT.replaceAll('.', '\\.')}/namespaces/([^/]{1,253})/worldruns/([^/]{1,253})/(${Object.keys(RESULTS).join('|')})$`);
+/** Nothing else can be a name, and so nothing else becomes part of a path that the operator asks for. */
+const NAME = '[a-z0-9][a-z0-9.-]{0,252}';
+const PATH = new RegExp(
+  `^${RESULTS_ROOT.replaceAll('.', '\\.')}/namespaces/(${NAME})/worldruns/(${NAME})/(${Object.keys(RESULTS).join('|')})$`,
+);
 
 /** Results that are read at the same time: of everybody, and of one user. */
 const MOST_AT_ONCE = 64;
@@ -84,7 +95,8 @@ export class ResultsApi {
         this.#server.setSecureContext(this.#context());
         // Connections that an authority opened which is trusted no more.
         this.#server.closeIdleConnections();
-        if (trust === undefined) this.#fail('the cluster names no front proxy: the results API refuses everybody', undefined);
+        if (trust === undefined)
+          this.#fail('the cluster names no front proxy: the results API refuses everybody', undefined);
       },
       (error) => this.#fail('the front proxy’s authority could not be read', error),
     );
@@ -152,14 +164,20 @@ export class ResultsApi {
     const user = this.#caller(req);
     const { pathname, searchParams: query } = new URL(req.url ?? '/', 'https://results');
     if (req.method !== 'GET' && req.method !== 'HEAD')
-      throw new ApiRefusal(405, 'MethodNotAllowed', 'results are read with GET, and nothing else can be done with them');
+      throw new ApiRefusal(
+        405,
+        'MethodNotAllowed',
+        'results are read with GET, and nothing else can be done with them',
+      );
     const path = pathname.replace(/\/$/, '');
-    if (path === '/apis' && wantsAggregated(req.headers.accept)) return answerJson(res, 200, AGGREGATED_DISCOVERY, AGGREGATED_TYPE);
+    if (path === '/apis' && wantsAggregated(req.headers.accept))
+      return answerJson(res, 200, AGGREGATED_DISCOVERY, AGGREGATED_TYPE);
     const document = DOCUMENTS[path];
     if (document !== undefined) return answerJson(res, 200, document);
     const [, namespace, name, part] = PATH.exec(path) ?? [];
-    if (namespace === undefined || name === undefined) throw notFound('the server could not find the requested resource');
-    const wanted = { namespace: segment(namespace), name: segment(name), part: part as ResultsPart };
+    if (namespace === undefined || name === undefined)
+      throw notFound('the server could not find the requested resource');
+    const wanted = { namespace, name, part: part as ResultsPart };
     return this.#limited(user, res, (signal) => this.#handlers.handle({ user, wanted, query, req, res, signal }));
   }
 
@@ -169,14 +187,21 @@ export class ResultsApi {
     if (trust === undefined) throw unavailable('the front proxy’s authority is not known yet');
     const { socket } = req;
     const proven =
-      socket instanceof TLSSocket && socket.authorized && this.#checkedBy.get(socket) === trust && isAllowed(socket, trust);
+      socket instanceof TLSSocket &&
+      socket.authorized &&
+      this.#checkedBy.get(socket) === trust &&
+      isAllowed(socket, trust);
     const user = proven ? userOf(req.headersDistinct, trust) : undefined;
     if (user === undefined)
       throw new ApiRefusal(401, 'Unauthorized', `only the API server may ask here: read ${RESULTS_ROOT} through it`);
     return user;
   }
 
-  async #limited({ username }: RequestUser, res: ServerResponse, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  async #limited(
+    { username }: RequestUser,
+    res: ServerResponse,
+    work: (signal: AbortSignal) => Promise<void>,
+  ): Promise<void> {
     const own = this.#reading.get(username) ?? 0;
     let all = 0;
     for (const count of this.#reading.values()) all += count;
@@ -207,12 +232,4 @@ function isAllowed(socket: TLSSocket, { allowedNames }: FrontProxyTrust): boolea
   if (allowedNames.length === 0) return true;
   const { CN } = socket.getPeerCertificate().subject;
   return typeof CN === 'string' && allowedNames.includes(CN);
-}
-
-function segment(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    throw notFound('the server could not find the requested resource');
-  }
 }
