@@ -36,8 +36,11 @@ else {
  */
 function chooseProvider() {
   if (process.env.WORLDFLUX_CLUSTER_PROVIDER !== undefined) return;
-  const kind = () => works('kind', 'version') && works('kubectl', 'version', '--client') && works('docker', 'info');
-  if (has('--context') || kind()) process.env.WORLDFLUX_CLUSTER_PROVIDER = 'kind';
+  if (has('--context') || hasKind()) process.env.WORLDFLUX_CLUSTER_PROVIDER = 'kind';
+}
+
+function hasKind() {
+  return works('kind', 'version') && works('kubectl', 'version', '--client') && works('docker', 'info');
 }
 
 function works(command, ...rest) {
