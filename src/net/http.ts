@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import { Agent, errors, type Dispatcher } from 'undici';
+import { reclaim } from './reclaim.ts';
 import { UrlGuard, UrlRefused, type UrlPolicy } from './url-guard.ts';
 
 /**
@@ -225,6 +226,7 @@ async function* counted(stream: Readable, size: number, watch: Watchdog): AsyncG
       if (sent > size) break;
       yield chunk;
       watch.touch();
+      reclaim(chunk.length);
     }
   } catch (cause) {
     throw new HttpError('body', 'the bytes to send could not be read to their end', cause);
