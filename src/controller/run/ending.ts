@@ -95,13 +95,17 @@ function verdictOf(world: World, collects: boolean, results: readonly CollectedR
   if (results.some((r) => r.via === 'TerminationMessage')) {
     return { stored: false, reason: 'GatewayUnreachable', message: 'The collector could not reach the gateway; the metrics came through the termination message, artifacts are lost.' };
   }
-  const trouble = results.flatMap((r) => r.artifacts).filter((a) => a.state !== 'Stored');
-  if (trouble.length > 0) {
-    const words = trouble.slice(0, 5).map((a) => `${a.name}: ${a.state}${a.message === undefined ? '' : ` (${a.message})`}`);
-    return { stored: false, reason: 'PartlyStored', message: `${trouble.length} artifact(s) were not stored: ${words.join('; ')}` };
-  }
+  const lost = results.flatMap((r) => r.artifacts).filter((a) => a.state !== 'Stored');
   const problem = results.find((r) => r.rank === 0)?.metricsProblem;
-  return { stored: true, reason: 'Stored', message: problem ?? 'Metrics, log and artifacts are in the run store.' };
+  const words = [
+    ...lost.slice(0, 5).map((a) => `${a.name}: ${a.state}${a.message === undefined ? '' : ` (${a.message})`}`),
+    ...(lost.length > 5 ? [`${lost.length - 5} more`] : []),
+    ...(world.results.logs.has(0) ? [] : ['the log could not be read']),
+    ...(problem === undefined ? [] : [problem]),
+  ].join('; ');
+  // What is wrong with the metrics is the run's own doing: everything that it left is stored.
+  if (lost.length > 0 || !world.results.logs.has(0)) return { stored: false, reason: 'PartlyStored', message: `Not everything was stored: ${words}` };
+  return { stored: true, reason: 'Stored', message: words === '' ? 'Metrics, log and artifacts are in the run store.' : `Stored, but: ${words}` };
 }
 
 const MANIFEST_INLINE_BYTES = 8 * 1024;

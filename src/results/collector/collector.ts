@@ -14,6 +14,9 @@ import { PROGRESS_FILE, readProgress } from './progress.ts';
 import { CollectorState } from './state.ts';
 import { storeArtifact, storeSeries, type StoringContext } from './storing.ts';
 
+/** Path of everything below the output folder. */
+const WHOLE = '.';
+
 /** Said once a line, as JSON, to the container's own log. Never a value of the user's. */
 export type Say = (message: string, about?: Record<string, string | number>) => void;
 
@@ -97,7 +100,11 @@ export class Collector {
       await this.#storing;
       const series = await this.#series();
       const artifacts: StoredArtifact[] = [];
-      for (const spec of this.#specs()) artifacts.push(await storeArtifact(this.#context(), spec));
+      for (const spec of this.#specs()) {
+        const stored = await storeArtifact(this.#context(), spec);
+        // Nobody asked for the whole output by name: a run that wrote only metrics misses nothing.
+        if (stored.state !== 'Missing' || spec.path !== WHOLE) artifacts.push(stored);
+      }
       await sent;
       const result: ResultPost = { ...metrics, ...(series === undefined ? {} : { series }), artifacts };
       await this.#client.postUntil('result', result, end);
@@ -158,7 +165,7 @@ export class Collector {
   #specs(): ArtifactSpec[] {
     const { artifacts, ranks } = this.#config.outputs;
     if (this.#rank > 0 && ranks === 'Zero') return [];
-    return artifacts.length > 0 ? artifacts : [{ name: WHOLE_OUTPUT, path: '.', commit: false }];
+    return artifacts.length > 0 ? artifacts : [{ name: WHOLE_OUTPUT, path: WHOLE, commit: false }];
   }
 
   /** Those of rank 0 are the run's. */
