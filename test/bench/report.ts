@@ -1,0 +1,146 @@
+import { KUBERNETES_VERSION } from '../cluster/build.ts';
+import type { LiveResult } from './live-runs.ts';
+import { describeLoad, type LoadResult, type Spread } from './load.ts';
+import type { StatusWriteResult } from './status-writes.ts';
+
+/** What one scenario brought, as it is kept beside the report. */
+export interface Measured {
+  scenario: string;
+  measuredAt: string;
+  machine: { cpu: string; cores: number; memoryGiB: number; kernel: string };
+  versions: { operator: string; from: 'bundle' | 'sources'; node: string; kubernetes: string };
+  loads?: LoadResult[];
+  live?: LiveResult[];
+  statusWrites?: StatusWriteResult[];
+}
+
+const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
+const ms = (value: number): string => (value < 10 ? value.toFixed(1) : value.toFixed(0));
+const per = (result: LoadResult, cpuMs: number): string => ms(cpuMs / result.count);
+
+const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
+  [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+
+const LOAD_HEAD = [
+  'cluster, load',
+  'who',
+  'create→Job p50/p90/p99 ms',
+  'Job end→run end p50/p99 ms',
+  'Jobs/s',
+  'ends/s',
+  'operator CPU ms a run',
+  'all CPU ms a run',
+  'RSS MiB',
+  'writes a run',
+  'loop lag p99/max ms',
+  'foreign CPU',
+];
+
+/** CPU of the control plane and the operator; the driver's own is noise that it makes for all alike. */
+export function allCpuMs({ usage }: LoadResult): number {
+  return Object.entries(usage.cpuMs).reduce((sum, [name, used]) => (name === 'driver' ? sum : sum + used), 0);
+}
+
+function loadRow(r: LoadResult): string[] {
+  const { usage, writes, eventLoopLagMs: lag, endToTerminalMs: end } = r;
+  const spread = (s: Spread) => [s.p50, s.p90, s.p99].map(ms).join('/');
+  const refused = writes === undefined ? 0 : writes.conflicts + writes.refused;
+  return [
+    `${r.form}, ${describeLoad(r.load)}`,
+    r.who + (r.unfinished > 0 ? ` (${r.unfinished} unfinished)` : ''),
+    'burst' in r.load ? 'queue' : spread(r.createToJobMs),
+    end === undefined ? '–' : `${ms(end.p50)}/${ms(end.p99)}`,
+    r.jobsPerSecond.toFixed(1),
+    r.terminalPerSecond.toFixed(1),
+    usage.cpuMs['operator'] === undefined ? '–' : per(r, usage.cpuMs['operator']),
+    per(r, allCpuMs(r)),
+    usage.peakRssBytes['operator'] === undefined ? '–' : mib(usage.peakRssBytes['operator']),
+    writes === undefined ? '–' : `${(writes.count / r.count).toFixed(2)}${refused > 0 ? ` (${refused} refused)` : ''}`,
+    lag === undefined ? '–' : `${ms(lag.p99)}/${ms(lag.max)}`,
+    `${((usage.foreignCpuMs / 1000 / usage.seconds) * 100).toFixed(0)} %`,
+  ];
+}
+
+export const loadTable = (loads: readonly LoadResult[]): string => table(LOAD_HEAD, loads.map(loadRow));
+
+const LIVE_HEAD = [
+  'live',
+  'settled',
+  'filled in s',
+  'RSS MiB peak/at rest/restarted',
+  'ready in s',
+  'writes at the restart',
+  'writes in a quiet minute',
+  'CPU ms in it',
+];
+
+const liveRow = (r: LiveResult): string[] => [
+  String(r.live),
+  String(r.settled),
+  r.fillSeconds.toFixed(0),
+  [r.rssBytes.peak, r.rssBytes.atRest, r.rssBytes.restarted].map(mib).join('/'),
+  (r.restart.readyMs / 1000).toFixed(1),
+  String(r.restart.writes.count),
+  String(r.quiet.writes.count),
+  r.quiet.cpuMs.toFixed(0),
+];
+
+export const liveTable = (results: readonly LiveResult[]): string => table(LIVE_HEAD, results.map(liveRow));
+
+export function statusWriteTable(results: readonly StatusWriteResult[]): string {
+  const head = ['one terminal status by', 'API server CPU ms', 'etcd CPU ms', 'writes/s'];
+  return table(
+    head,
+    results.map((r) => [
+      r.how,
+      r.apiServerCpuMsPerWrite.toFixed(1),
+      r.etcdCpuMsPerWrite.toFixed(1),
+      r.writesPerSecond.toFixed(0),
+    ]),
+  );
+}
+
+export const versionsNow = (operator: string, from: 'bundle' | 'sources'): Measured['versions'] => ({
+  operator,
+  from,
+  node: process.version,
+  kubernetes: KUBERNETES_VERSION,
+});
+
+export function tablesOf(measured: Measured): string {
+  const { loads = [], live = [], statusWrites = [] } = measured;
+  return [
+    ...(loads.length > 0 ? [loadTable(loads)] : []),
+    ...(live.length > 0 ? [liveTable(live)] : []),
+    ...(statusWrites.length > 0 ? [statusWriteTable(statusWrites)] : []),
+  ].join('\n\n');
+}
+
+/** The page for people, made from the data of every scenario that was ever measured. */
+export function renderReport(all: readonly Measured[]): string {
+  const sections = all.map((measured) => {
+    const { machine: m, versions: v } = measured;
+    const facts = `${measured.measuredAt}; ${m.cores} × ${m.cpu}, ${m.memoryGiB} GiB, Linux ${m.kernel}; Kubernetes ${v.kubernetes}, Node ${v.node}; operator ${v.operator} from its ${v.from}.`;
+    return `## ${measured.scenario}\n\n${facts}\n\n${tablesOf(measured)}\n`;
+  });
+  return `${HEAD}\n${sections.join('\n')}`;
+}
+
+const HEAD = `# Measurements
+
+Written by \`npm run bench\`; the raw data of each section lies beside this page under its name. \`npm run bench -- --only burst\` measures one
+scenario again, \`--list\` names them.
+
+- **full**: etcd, API server, controller manager and scheduler of a real Kubernetes, and kwok's simulated nodes, whose pods start and succeed at once.
+  **nojob**: the Job controller is off, and the driver writes each Job's end as soon as it sees the Job; what is left is the operator and the API server.
+- **raw Job** is the floor: the same driver creates plain Jobs and there is no operator. **operator**: WorldRuns whose profile says \`collect: Disabled\`, so that
+  the end of the Job alone ends the run.
+- Every row has a control plane of its own, made for it, and is measured after 50 runs of warm-up. Audit logging is on in all rows.
+- Times are of one clock, the driver's: from its answer to the create until its watch brought the Job; from its watch bringing the Job's end until it brought the
+  finished run. In a burst the first of them is only the place in the queue.
+- CPU and memory are the kernel's (\`/proc\`). "All" is the control plane, the simulated nodes and the operator, without the driver. "Foreign" is what the
+  rest of the machine used meanwhile, of one core: rows with much of it are noisy.
+- Writes are those that the API server's audit log holds under the operator's user agent, without Leases. Loop lag is the operator's own
+  measure, whose timer has a resolution of 10 ms.
+- Driver and operator are administrators here, so the API server's priority and fairness does not slow them.
+`;
