@@ -29,7 +29,7 @@ const TOOLS = {
   title: `helm ${HELM}`,
   takes: ['2 min', 'at once'],
   isBuilt: isCached(`helm-${HELM}`),
-  does: ['Built from its Go module into the cache; a helm of yours is neither used nor changed.'],
+  does: ['Built from its Go module into the cache; where there is no Go, the helm of this host is used.'],
 };
 const IMAGES = {
   title: 'Images',
