@@ -32,7 +32,8 @@ export function fixture(name: string, args: readonly string[] = []): Fixture {
     await cluster.loadImage(await operatorImage());
     await installCrds(cluster);
     dir = await mkdtemp(join(tmpdir(), `worldflux-e2e-${name}-`));
-    const kit = await Kit.open(cluster, name);
+    // A cluster that is used again may still be taking the namespace of the last time away.
+    const kit = await Kit.open(cluster, `${name}-${Date.now().toString(36)}`);
     await kit.ensureNamespace('worldflux-system');
     world.kit = kit;
     world.profile = `${name}-shell`;
