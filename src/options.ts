@@ -10,6 +10,11 @@ const port = z.coerce.number().int().min(0).max(65_535);
 const positive = z.coerce.number().int().min(1);
 const flag = z.enum(['true', 'false']).transform((v) => v === 'true');
 const text = z.string().min(1);
+/** Comma-separated, such as `10.96.0.0/12,fd00:10::/64`. */
+const cidrs = z
+  .string()
+  .transform((list) => list.split(',').filter((range) => range !== ''))
+  .pipe(z.array(z.union([z.cidrv4(), z.cidrv6()])));
 
 interface Setting {
   schema: z.ZodType;
@@ -35,6 +40,9 @@ const SETTINGS = {
   's3-region': { schema: text, default: 'us-east-1', value: 'NAME', help: 'Region of the bucket.' },
   's3-endpoint': { schema: z.url(), value: 'URL', help: 'S3 service other than AWS; pods must reach it too.' },
   's3-path-style': { schema: flag, default: 'false', value: 'true|false', help: 'Address buckets by path, as most S3 services other than AWS want it.' },
+  'sync-concurrency': { schema: positive.max(64), default: '8', value: 'N', help: 'Runs sent to WorldFlux at the same time, over all targets.' },
+  'sync-concurrency-per-target': { schema: positive.max(64), default: '4', value: 'N', help: 'The same for one target and key; where the target keeps a ledger it is always one.' },
+  'cluster-ranges': { schema: cidrs, default: '', value: 'CIDR,...', help: 'Pod, service and node ranges. Requests to other hosts never go there, even where the ranges are public.' },
   'log-limit-mib': { schema: positive, default: '64', value: 'MIB', help: 'Most of one container’s log that is kept; its head and its newest part.' },
   'log-level': { schema: z.enum(['trace', 'debug', 'info', 'warn', 'error']), default: 'info', value: 'LEVEL', help: 'How much the operator itself logs.' },
 } as const satisfies Record<string, Setting>;

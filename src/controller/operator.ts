@@ -22,6 +22,7 @@ import { ProfileController } from './profile/controller.ts';
 import { openStore, ResultsPort } from './results-port.ts';
 import { retain } from './retention.ts';
 import { RunController } from './run/controller.ts';
+import { Sync } from './sync/wiring.ts';
 
 const LEASE = 'worldflux-operator';
 const SERVICE = 'worldflux-operator-gateway';
@@ -102,6 +103,7 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
     },
     now: Date.now,
   });
+  const sync = new Sync({ caches, client, assertLeader: epoch, store, registry: metrics.registry, log, operatorNamespace: namespace, settings: options });
   hub.onChange((key) => runs.onResult(key.clientRunId));
 
   const gateway = new Gateway({
@@ -135,10 +137,11 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
       runQueue.start();
       profileQueue.start();
       retention.start();
+      const stopSync = sync.start();
       await aborted(lost);
       metrics.leads(false);
       retention.stop();
-      await Promise.all([runQueue.stop(), profileQueue.stop()]);
+      await Promise.all([runQueue.stop(), profileQueue.stop(), stopSync()]);
     },
   });
 

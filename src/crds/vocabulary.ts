@@ -21,6 +21,9 @@ export const CONDITION_TYPES = {
 } as const;
 export type ConditionType = keyof typeof CONDITION_TYPES;
 
+/** Written by the sync queue under its own field manager; every other writer leaves them alone. */
+export const SYNC_CONDITIONS: readonly string[] = ['Synced', 'ContractVerified', 'SyncKeyValid'] satisfies ConditionType[];
+
 /** Reasons of `Admitted=False` and of the time before a run's container starts. */
 export const WAITING_REASONS = {
   Pending: 'Nothing has looked at the run yet.',

@@ -1,5 +1,6 @@
 import type { Requeue } from '../../kube/work-queue.ts';
 import type { DoctorLine, RuntimeProfileStatus } from '../../crds/runtime-profile.ts';
+import { SYNC_CONDITIONS } from '../../crds/vocabulary.ts';
 import type { Caches } from '../caches.ts';
 import { profileKeysOf } from '../run/observe.ts';
 import { mergeConditions } from '../run/situation.ts';
@@ -131,6 +132,6 @@ export class ProfileController {
     const same =
       conditions === profile.status.conditions && profile.status.digest === profile.digest && JSON.stringify(profile.status.doctor ?? []) === JSON.stringify(lines);
     if (same) return undefined;
-    return { conditions: [...conditions], doctor: lines, observedGeneration: profile.generation, digest: profile.digest };
+    return { conditions: conditions.filter(({ type }) => !SYNC_CONDITIONS.includes(type)), doctor: lines, observedGeneration: profile.generation, digest: profile.digest };
   }
 }

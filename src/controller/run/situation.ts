@@ -1,6 +1,6 @@
 import type { Condition } from '../../crds/common.ts';
 import { clipBytes } from './public-text.ts';
-import type { Phase, RefusedReason, RunReason, WaitingReason } from '../../crds/vocabulary.ts';
+import { SYNC_CONDITIONS, type Phase, type RefusedReason, type RunReason, type WaitingReason } from '../../crds/vocabulary.ts';
 
 /** Where a run stands, and the conditions and phase that say so. Pure. */
 
@@ -99,7 +99,8 @@ export function phaseOf(situation: Situation): Phase {
  */
 export function mergeConditions(before: readonly Condition[] | undefined, bare: readonly Bare[], generation: number, now: number): readonly Condition[] {
   const time = new Date(Math.floor(now / 1000) * 1000).toISOString().replace('.000Z', 'Z');
-  let same = before !== undefined && before.length === bare.length;
+  const ours = before?.filter(({ type }) => !SYNC_CONDITIONS.includes(type));
+  let same = ours?.length === bare.length;
   const merged = bare.map((condition) => {
     const old = before?.find((c) => c.type === condition.type);
     // The CRD's default carries no real time.

@@ -7,6 +7,7 @@ import type { WorldRunSpec } from '../../crds/world-run.ts';
 import type { WorldRunStatus } from '../../crds/world-run-status.ts';
 import type { V1ConfigMap, V1Job, V1Node, V1Namespace } from '@kubernetes/client-node';
 import { ANNOTATIONS, LABELS } from '../identity.ts';
+import { projectSync, type SyncFacts } from '../sync/project.ts';
 
 /**
  * What the caches keep of each object: the fields that deciding reads, and nothing else. A settled run is a few
@@ -72,6 +73,8 @@ export interface SettledRun extends RunIdentity {
   trackedByGitOps: boolean;
   runKey: string | undefined;
   profileDigest: string | undefined;
+  /** Undefined where nothing is to be sent any more. */
+  sync?: SyncFacts | undefined;
 }
 
 export type RunView = LiveRun | SettledRun;
@@ -109,6 +112,7 @@ export function projectRun(object: WorldRun): RunView {
       trackedByGitOps: GITOPS_MARKS.some((mark) => mark in marks),
       runKey: object.spec.runKey,
       profileDigest: status.profile?.digest,
+      sync: projectSync(object),
     };
   }
   return {

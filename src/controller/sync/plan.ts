@@ -94,7 +94,7 @@ export function targetOf(
 const FINAL: readonly SyncReason[] = ['SyncConflict', 'PayloadTooLarge', 'ArtifactsSkipped'];
 
 /** Whether a run still has to be sent: not once it is there, and not after a final refusal, unless asked again. */
-export function isSettled(run: SyncRun): boolean {
+export function isSettled(run: Pick<SyncRun, 'request' | 'status' | 'synced'>): boolean {
   if (run.request !== undefined && run.request !== run.status?.request) return false;
   if (run.synced === undefined) return false;
   return run.synced.status === 'True' || FINAL.includes(run.synced.reason as SyncReason);

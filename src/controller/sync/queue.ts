@@ -94,17 +94,24 @@ export class SyncQueue {
 
   /** A finished run, new or changed. */
   setRun(run: SyncRun): void {
-    if (isSettled(run)) return this.#forget(run.uid);
+    if (isSettled(run)) return this.settleRun(run.uid);
     this.#runs.set(run.uid, run);
     this.#place(run);
     return this.#pump();
+  }
+
+  /** Its sync is over, as its status says. */
+  settleRun(uid: string): void {
+    this.#runs.delete(uid);
+    this.#voice.forget(uid);
+    this.#drop(uid);
   }
 
   /** The object is gone: its sync ends, and what was begun upstream is taken back. */
   deleteRun(uid: string): void {
     const run = this.#runs.get(uid);
     if (run !== undefined) this.#cleanUpAfter(run, this.#entries.get(uid));
-    this.#forget(uid);
+    this.settleRun(uid);
   }
 
   setProfile(profile: SyncProfile): void {
@@ -135,12 +142,6 @@ export class SyncQueue {
   async written(): Promise<void> {
     await this.#voice.idle();
     await this.#profiles.idle();
-  }
-
-  #forget(uid: string): void {
-    this.#runs.delete(uid);
-    this.#voice.forget(uid);
-    this.#drop(uid);
   }
 
   #drop(uid: string): void {
