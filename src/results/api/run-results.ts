@@ -143,11 +143,12 @@ export class RunResults {
     message,
   }: StoredArtifact): FoundArtifact {
     const own = isKey(path) && path.startsWith(`${this.#clientRunId}/${this.#doer}/`);
-    const key = state === 'Stored' && own ? path : undefined;
+    const stored = state === 'Stored';
+    const key = stored && own ? path : undefined;
     const item: ArtifactItem = {
       name,
       rank,
-      state,
+      state: stored && !own ? 'Failed' : state,
       commit,
       ...(key !== undefined && { fileName: key.slice(key.lastIndexOf('/') + 1) }),
       ...(sizeBytes !== undefined && { sizeBytes }),
@@ -156,6 +157,7 @@ export class RunResults {
       ...(treeDigest !== undefined && { treeDigest: withAlgorithm(treeDigest) }),
       ...(contentType !== undefined && { contentType }),
       ...(message !== undefined && { message }),
+      ...(stored && !own && { message: 'its bytes are not this run’s' }),
     };
     return { item, key };
   }
