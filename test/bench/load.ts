@@ -22,6 +22,8 @@ export interface LoadResult {
   usage: Usage;
   writes: Writes | undefined;
   eventLoopLagMs: { p50: number; p99: number; max: number } | undefined;
+  /** Watches that the API server ended because the driver was too slow. */
+  watchesCut: number;
   loadAverage: number;
 }
 
@@ -52,7 +54,17 @@ export async function measureLoad(form: Form, who: Who, load: Load, entry: Entry
     const usage = meter.stop();
     const eventLoopLagMs = await stage.operator?.eventLoopLagMs();
     const writes = who === 'operator' ? await stage.audit.writesSince(mark, AGENT) : undefined;
-    return { form, who, load, ...spreads(traces, who), usage, writes, eventLoopLagMs, loadAverage };
+    return {
+      form,
+      who,
+      load,
+      ...spreads(traces, who),
+      usage,
+      writes,
+      eventLoopLagMs,
+      watchesCut: driver.watchesCut,
+      loadAverage,
+    };
   } finally {
     driver.stop();
     await stage.close();
