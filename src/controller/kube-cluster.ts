@@ -1,4 +1,4 @@
-import type { V1ConfigMap, V1Job, V1Service } from '@kubernetes/client-node';
+import type { V1ConfigMap, V1Job, V1Pod, V1Service } from '@kubernetes/client-node';
 import type { DoctorLine } from '../crds/runtime-profile.ts';
 import { API_VERSION } from '../crds/common.ts';
 import type { WorldRunStatus } from '../crds/world-run-status.ts';
@@ -42,6 +42,12 @@ export class KubeCluster implements Cluster, ProfileCluster {
 
   async readJob(ref: Ref): Promise<Wire<V1Job>> {
     return this.#client.get(JOBS, ref);
+  }
+
+  async readPods(job: { namespace: string; uid: string }): Promise<Wire<V1Pod>[]> {
+    const pods: Wire<V1Pod>[] = [];
+    for await (const pod of this.#client.list(PODS, { namespace: job.namespace, labelSelector: `batch.kubernetes.io/controller-uid=${job.uid}` })) pods.push(pod);
+    return pods;
   }
 
   async deleteJob(job: Ref & { uid: string }): Promise<void> {

@@ -12,9 +12,8 @@ import type { Cluster, Results } from './ports.ts';
 import { buildStatus, type StatusFacts } from './status.ts';
 import type { ResultsVerdict, Situation } from './situation.ts';
 import { projectJob, type LiveRun } from './view.ts';
-import { currentAttempt, openAttempt, type World } from './world.ts';
-import { attemptTimes } from './clocks.ts';
-import { podState } from '../../runtime/local/pod-state.ts';
+import { currentAttempt, type World } from './world.ts';
+import { clocksAt, NO_TIMES } from './clocks.ts';
 
 /** Fixed facts of this installation. */
 export interface Installation {
@@ -37,6 +36,7 @@ export interface Apply {
     run(object: Awaited<ReturnType<Cluster['applyRunStatus']>>): void;
     job(object: Awaited<ReturnType<Cluster['createJob']>>): void;
     jobGone(namespace: string, name: string): void;
+    pods(objects: Awaited<ReturnType<Cluster['readPods']>>): void;
     pin(object: Awaited<ReturnType<Cluster['createPin']>>): void;
   };
   ledger: {
@@ -76,21 +76,21 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
     case 'pinProfile':
       return pinProfile(ctx, decision.digest, decision.spec, world);
     case 'createService':
-      await cluster.createService(buildService(planOf(world, ctx, currentAttempt(world).number, profileOf(world)), { [LABELS.runUid]: run.uid })).catch((error: unknown) => {
-        if (!isKubeError(error, 'alreadyExists')) throw error;
-      });
-      memory.serviceMade = true;
-      return;
+      return createService(ctx, world);
     case 'createJob':
       return createJob(ctx, world, decision);
     case 'confirmJobGone':
-      return confirmJobGone(ctx, world, decision.uid);
+      return confirmJobGone(ctx, world, decision);
     case 'askWhyNoPods':
       memory.jobTrouble = {
         jobUid: decision.job.uid,
         message: await cluster.jobTrouble({ namespace: run.namespace, ...decision.job }),
         at: ctx.now(),
       };
+      return;
+    case 'readPods':
+      ctx.seen.pods(await cluster.readPods({ namespace: run.namespace, uid: decision.job.uid }));
+      memory.podsRead.add(decision.job.uid);
       return;
     case 'requestCollect':
       memory.collectSince = ctx.now();
@@ -100,21 +100,20 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
       memory.loaded.add(decision.attempt);
       return;
     case 'finishLog': {
-      const pod = world.pods.find((p) => p.rank === decision.rank && !p.gone) ?? world.pods.find((p) => p.rank === decision.rank);
-      memory.logTries.set(decision.rank, (memory.logTries.get(decision.rank) ?? 0) + 1);
-      if (pod !== undefined) await results.finishLog({ clientRunId: ids.clientRunId, runUid: run.uid, attempt: decision.attempt }, pod, hasSecrets(run));
-      return;
+      const { attempt, pod } = decision;
+      memory.logTries.set(pod.rank, (memory.logTries.get(pod.rank) ?? 0) + 1);
+      return results.finishLog({ clientRunId: ids.clientRunId, runUid: run.uid, attempt }, pod, hasSecrets(run));
     }
     case 'forceDeletePod':
       await cluster.forceDeletePod(decision.pod).catch(ignoreGone);
-      memory.nodeLost = { message: decision.message };
+      memory.removed.add(decision.pod.uid);
       return;
     case 'deleteJob':
       await cluster.deleteJob(decision.job).catch(ignoreGone);
       ctx.seen.jobGone(decision.job.namespace, decision.job.name);
       return;
     case 'writeStatus':
-      return write(ctx, world, buildStatus(run, decision.situation, factsOf(world, ctx, decision.situation)));
+      return write(ctx, world, buildStatus(run, decision.situation, { ...factsOf(world, ctx, decision.situation), attempt: decision.attempt }));
     case 'closeAttempt': {
       const facts = { ...factsOf(world, ctx, decision.situation), attempt: decision.attempt, clocks: decision.clocks, queuedSince: decision.attempt.finishedAt };
       await write(ctx, world, buildStatus(run, decision.situation, facts));
@@ -153,7 +152,6 @@ async function write(ctx: Apply, world: World, status: WorldRunStatus): Promise<
 function forgetAttempt({ memory }: World): void {
   memory.seenJob = undefined;
   memory.collectSince = undefined;
-  memory.nodeLost = undefined;
   memory.jobTrouble = undefined;
   memory.logTries.clear();
 }
@@ -164,40 +162,23 @@ function profileOf(world: World): Profile {
   return profile;
 }
 
-/** Status facts, with the open attempt where the run is seen to run. */
 function factsOf(world: World, ctx: Apply, situation: Situation): StatusFacts {
   const { run, now } = world;
-  const { number, job } = currentAttempt(world);
+  const { job } = currentAttempt(world);
   const profile = job === undefined ? undefined : { name: job.profileName ?? run.status.profile?.name ?? '', digest: job.profileDigest ?? run.status.profile?.digest ?? '' };
-  let attempt: StatusFacts['attempt'];
-  if (job !== undefined && (situation.is === 'running' || situation.is === 'collecting' || situation.is === 'stopping')) {
-    const pods = world.pods.filter((p) => p.jobUid === job.uid).toSorted((a, b) => a.rank - b.rank);
-    const times = attemptTimes(run.spec.nodes, pods.map((pod) => ({ pod, state: podState(pod) })));
-    attempt = {
-      ...openAttempt(run),
-      number,
-      jobUID: job.uid,
-      ...(job.startedAt !== undefined && { podSetStartedAt: job.startedAt }),
-      ...(pods[0]?.node !== undefined && { node: pods[0].node }),
-      ...(times.startedAt !== undefined && { startedAt: new Date(times.startedAt).toISOString() }),
-    };
-  }
+  const suspends = situation.is === 'waiting' && situation.reason === 'Suspended';
+  const turns = suspends !== (run.status.phase === 'Suspended');
   return {
     epoch: ctx.epoch(),
     ...idsOf(run, ctx.installation),
     now,
     profile,
-    attempt,
-    clocks: undefined,
-    // A wait that ends or begins with a suspension restarts the queue clock from here.
-    queuedSince: resumes(run, situation) ? new Date(now).toISOString() : undefined,
+    attempt: undefined,
+    // A suspension ends a wait; what it took so far is kept, and the next one begins with the resume.
+    clocks: turns && suspends ? clocksAt(run, NO_TIMES, now) : undefined,
+    queuedSince: turns ? new Date(now).toISOString() : undefined,
     progress: world.results.progress,
   };
-}
-
-function resumes(run: LiveRun, situation: Situation): boolean {
-  const suspended = run.status.phase === 'Suspended';
-  return suspended !== (situation.is === 'waiting' && situation.reason === 'Suspended');
 }
 
 async function pinProfile(ctx: Apply, digest: string, spec: RuntimeProfileSpec, world: World): Promise<void> {
@@ -258,26 +239,36 @@ function planOf(world: World, ctx: Apply, number: number, profile: Profile): Job
   };
 }
 
+async function createService(ctx: Apply, world: World): Promise<void> {
+  const plan = planOf(world, ctx, currentAttempt(world).number, profileOf(world));
+  try {
+    await ctx.cluster.createService(buildService(plan, { [LABELS.runUid]: world.run.uid }));
+  } catch (error) {
+    if (isRefusal(world, error, ctx.now())) return;
+    if (!isKubeError(error, 'alreadyExists')) throw error;
+  }
+  world.memory.serviceMade = true;
+}
+
 async function createJob(ctx: Apply, world: World, { number, profile }: Decision & { do: 'createJob' }): Promise<void> {
-  const { run, memory } = world;
   const job = buildJob(planOf(world, ctx, number, profile));
   try {
     const made = await ctx.cluster.createJob(job);
-    memory.seenJob = { uid: made.metadata?.uid ?? '', number };
+    world.memory.seenJob = { uid: made.metadata?.uid ?? '', number };
     ctx.seen.job(made);
   } catch (error) {
     if (isKubeError(error, 'alreadyExists')) return adoptJob(ctx, world, number, job);
-    if (isKubeError(error, 'invalid', 'forbidden')) {
-      memory.refusedBy = { message: error.message.slice(0, 900), at: ctx.now() };
-      return;
-    }
-    // A namespace on its way out refuses everything in it; the run goes with it.
-    if (isKubeError(error, 'notFound')) {
-      memory.refusedBy = { message: `namespace ${run.namespace} does not take new objects`, at: ctx.now() };
-      return;
-    }
-    throw error;
+    if (!isRefusal(world, error, ctx.now())) throw error;
   }
+}
+
+/** True when the API server refused a child for good reasons of its own; the run says which, and tries again. */
+function isRefusal({ run, memory }: World, error: unknown, now: number): boolean {
+  // A namespace on its way out refuses everything in it; the run goes with it.
+  if (isKubeError(error, 'notFound')) memory.refusedBy = { message: `namespace ${run.namespace} does not take new objects`, at: now };
+  else if (isKubeError(error, 'invalid', 'forbidden')) memory.refusedBy = { message: error.message.slice(0, 900), at: now };
+  else return false;
+  return true;
 }
 
 /** A Job of our name is there: ours from before a crash, or somebody else's. */
@@ -295,11 +286,9 @@ async function adoptJob(ctx: Apply, world: World, number: number, wanted: Return
   memory.nameTaken = { message: `Job ${run.namespace}/${name} ${whose}: delete or rename it, and the run goes on.`, at: ctx.now() };
 }
 
-async function confirmJobGone(ctx: Apply, world: World, uid: string): Promise<void> {
-  const { run, memory } = world;
-  const { number } = currentAttempt(world);
+async function confirmJobGone(ctx: Apply, { run, memory }: World, { name, uid }: Decision & { do: 'confirmJobGone' }): Promise<void> {
   try {
-    const found = await ctx.cluster.readJob({ namespace: run.namespace, name: childName(run, number) });
+    const found = await ctx.cluster.readJob({ namespace: run.namespace, name });
     if (found.metadata?.uid === uid) {
       ctx.seen.job(found);
       return;
@@ -339,6 +328,7 @@ async function record(ctx: Apply, world: World, { ending }: Decision & { do: 're
   // A store that cannot be written delays the end by the time to upload, not for ever.
   const patience = run.spec.timeouts.uploadSeconds * 1000;
   if (memory.recordFailedAt !== undefined && now - memory.recordFailedAt >= patience) {
+    delete words.manifestPath;
     return write(ctx, world, finish({ stored: false, reason: 'StoreUnavailable', message: 'The run store could not be written in time; the manifest here is the only record.' }));
   }
   const status = finish(verdict);

@@ -16,6 +16,7 @@ export interface AttemptTimes {
   scheduledAt: number | undefined;
   /** Every user container has started. */
   startedAt: number | undefined;
+  /** All have ended, or one has failed. */
   finishedAt: number | undefined;
 }
 
@@ -33,11 +34,14 @@ function latest(times: readonly (number | undefined)[]): number | undefined {
 export function attemptTimes(nodes: number, pods: readonly { pod: PodView; state: PodState }[]): AttemptTimes {
   const complete = pods.length >= nodes;
   const startedAt = pods.map(({ state }) => (state.at === 'waiting' ? undefined : time(state.startedAt)));
-  const finished = pods.map(({ state }) => (state.at === 'ended' ? time(state.finishedAt) : undefined)).filter((t) => t !== undefined);
+  const ended = pods.map(({ state }) => state).filter((state) => state.at === 'ended');
+  // One node that is done does not stop the clock of the others; one that failed ends them all.
+  const isOver = (complete && ended.length === pods.length) || ended.some((state) => !state.ok);
+  const finished = ended.map((state) => time(state.finishedAt)).filter((t) => t !== undefined);
   return {
     scheduledAt: complete ? latest(pods.map(({ pod }) => time(pod.scheduledAt))) : undefined,
     startedAt: complete ? latest(startedAt) : undefined,
-    finishedAt: finished.length === 0 ? undefined : Math.max(...finished),
+    finishedAt: isOver && finished.length > 0 ? Math.max(...finished) : undefined,
   };
 }
 
@@ -48,12 +52,15 @@ export function queuedSince(run: LiveRun): number {
 
 const seconds = (from: number | undefined, to: number): number => (from === undefined ? 0 : Math.max(0, (to - from) / 1000));
 
-/** Time used up to `now`, with the open attempt at `times`. */
+/**
+ * Time used up to `now`, with the open attempt at `times`. While the status says Suspended nothing waits; the first
+ * write after a resume begins the next wait.
+ */
 export function clocksAt(run: LiveRun, times: AttemptTimes, now: number): Clocks {
   const used = run.status.clocks ?? { queueSeconds: 0, startupSeconds: 0, runSeconds: 0 };
   const end = times.finishedAt ?? now;
   return {
-    queueSeconds: used.queueSeconds + seconds(queuedSince(run), times.scheduledAt ?? now),
+    queueSeconds: used.queueSeconds + (run.status.phase === 'Suspended' ? 0 : seconds(queuedSince(run), times.scheduledAt ?? now)),
     startupSeconds: used.startupSeconds + seconds(times.scheduledAt, times.startedAt ?? end),
     runSeconds: used.runSeconds + seconds(times.startedAt, end),
   };

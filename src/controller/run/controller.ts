@@ -11,6 +11,7 @@ import { decide, decideSettled } from './decide.ts';
 import { observe, profileKeysOf, type Observed } from './observe.ts';
 import type { Cluster, Results } from './ports.ts';
 import type { JobView, LiveRun, NodeView, ProfileView, RunView, SettledRun } from './view.ts';
+import { podsOf } from './attempt.ts';
 import { currentAttempt, emptyMemory, openAttempt, type RunMemory } from './world.ts';
 
 export interface RunControllerOptions {
@@ -69,6 +70,8 @@ export class RunController {
         run: (object) => this.#own(() => caches.runs.upsert(object)),
         job: (object) => this.#own(() => caches.jobs.upsert(object)),
         jobGone: (namespace, name) => this.#own(() => this.#markDeleting(namespace, name)),
+        // Not marked as our own: what they say is news.
+        pods: (objects) => objects.forEach((pod) => caches.pods.upsert(pod)),
         pin: (object) => caches.pins.upsert(object),
       },
       ledger: {
@@ -86,7 +89,10 @@ export class RunController {
     caches.jobs.subscribe((change) => this.#onJob(change));
     caches.pods.subscribe((change) => this.#onPod(change));
     caches.nodes.subscribe((change) => this.#onNode(change));
-    caches.profiles.subscribe((change) => this.#onProfile(change.new ?? change.old));
+    caches.profiles.subscribe(({ old, new: now }) => {
+      // The doctor writes into its status every minute: that is no news for the runs.
+      if (old?.digest !== now?.digest || old?.isDefault !== now?.isDefault) this.#onProfile(old, now);
+    });
     caches.namespaces.subscribe((change) => this.#addAll('namespace', (change.new ?? change.old).name));
   }
 
@@ -95,9 +101,12 @@ export class RunController {
     const { caches } = this.#o;
     for (const run of caches.runs.list()) {
       if (run.state === 'live' && !run.deleting) {
-        const job = caches.jobs.byIndex('run', run.uid)[0];
+        const jobs = caches.jobs.byIndex('run', run.uid);
+        // Jobs may have come before their runs: what was made is remembered, so that it is missed when it goes.
+        for (const job of jobs) this.#remember(run.uid, job);
+        const job = jobs.find((each) => each.end === undefined);
         const profile = run.status.profile?.name ?? job?.profileName;
-        if (profile !== undefined && (openAttempt(run) !== undefined || (job !== undefined && job.end === undefined))) {
+        if (profile !== undefined && (openAttempt(run) !== undefined || job !== undefined)) {
           this.#ledger.restore({ uid: run.uid, namespace: run.namespace, profile, createdAt: Date.parse(run.createdAt) });
         }
       }
@@ -125,6 +134,7 @@ export class RunController {
     const profile = world.pinned?.spec ?? world.profile?.spec;
     if (job === undefined || profile === undefined) return undefined;
     const { outputs, timeouts } = run.spec;
+    const pods = podsOf(world, job);
     return {
       clientRunId: id,
       attempt: number,
@@ -132,12 +142,12 @@ export class RunController {
       runName: run.name,
       runUid: run.uid,
       nodes: run.spec.nodes,
-      rankOf: (podUid) => world.pods.find((pod) => pod.uid === podUid && pod.jobUid === job.uid)?.rank,
+      rankOf: (podUid) => pods.find((pod) => pod.uid === podUid)?.rank,
       outputs: { metricsFile: outputs.metricsFile, seriesFile: outputs.seriesFile, artifacts: outputs.artifacts ?? [], ranks: outputs.ranks },
       maxArtifactBytes: parseQuantity(profile.limits.maxArtifactBytes),
       uploadSeconds: timeouts.uploadSeconds,
       collectNow: world.memory.collectSince !== undefined,
-      stopping: world.pods.some((pod) => pod.deleting && !pod.gone),
+      stopping: pods.some((pod) => pod.deleting && !pod.gone),
       recorded: false,
     };
   }
@@ -233,10 +243,15 @@ export class RunController {
     this.#ghosts.delete(run.uid);
     const runKey = run.state === 'live' ? run.spec.runKey : run.runKey;
     const id = clientRunId(this.#o.installation.id, { namespace: run.namespace, uid: run.uid, runKey });
-    this.#o.results.forget(id);
+    const twins = this.#o.caches.runs.byIndex('clientRunId', id).filter((twin) => twin.uid !== run.uid);
+    // A rerun under the same runKey may be at work: what has arrived for it is not ours to drop.
+    if (twins.length === 0) this.#o.results.forget(id);
     if (this.#o.caches.runs.get(`${run.namespace}/${run.name}`)?.uid !== run.uid) this.#o.onRunDeleted(run, id);
     // The next run of the same key may adopt the record now.
-    for (const twin of this.#o.caches.runs.byIndex('clientRunId', id)) this.#add(twin, 'start');
+    for (const twin of twins) {
+      this.#memory(twin.uid).record = undefined;
+      this.#add(twin, 'start');
+    }
   }
 
   #onJob(change: StoreChange<JobView>): void {
@@ -251,8 +266,13 @@ export class RunController {
   /** A Job that a cache brought (after a restart) counts as seen: if it goes, somebody deleted it. */
   #memoryOfLive(job: JobView): void {
     for (const run of this.#o.caches.runs.byIndex('uid', job.runUid ?? '')) {
-      if (run.state === 'live') this.#memory(run.uid).seenJob ??= { uid: job.uid, number: job.attempt };
+      if (run.state === 'live') this.#remember(run.uid, job);
     }
+  }
+
+  #remember(runUid: string, job: JobView): void {
+    const memory = this.#memory(runUid);
+    if ((memory.seenJob?.number ?? 0) < job.attempt) memory.seenJob = { uid: job.uid, number: job.attempt };
   }
 
   #onPod(change: StoreChange<PodView>): void {
@@ -266,8 +286,9 @@ export class RunController {
     const state = podState(pod);
     if (change.type !== 'deleted' && state.at === 'running') {
       const id = clientRunId(this.#o.installation.id, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey });
-      const { number } = currentAttempt({ run, jobs: this.#o.caches.jobs.byIndex('run', run.uid), memory: this.#memory(run.uid) });
-      if (pod.collector !== undefined) this.#o.results.trackLog({ clientRunId: id, runUid: run.uid, attempt: number }, pod, hasSecrets(run));
+      const { number, job } = currentAttempt({ run, jobs: this.#o.caches.jobs.byIndex('run', run.uid), memory: this.#memory(run.uid) });
+      // A pod of the attempt before, still stopping, is not the next one's.
+      if (pod.collector !== undefined && pod.jobUid === job?.uid) this.#o.results.trackLog({ clientRunId: id, runUid: run.uid, attempt: number }, pod, hasSecrets(run));
     }
     this.#add(run, state.at === 'ended' || change.type === 'deleted' ? 'finish' : 'start');
   }
@@ -278,8 +299,9 @@ export class RunController {
     for (const pod of this.#o.caches.pods.byIndex('node', node.name)) this.#addByUid(pod.runUid, 'finish');
   }
 
-  #onProfile(profile: ProfileView): void {
-    for (const key of profileKeysOf(profile)) {
+  #onProfile(...views: (ProfileView | undefined)[]): void {
+    const keys = new Set(views.flatMap((view) => (view === undefined ? [] : profileKeysOf(view))));
+    for (const key of keys) {
       for (const run of this.#o.caches.runs.byIndex('profile', key)) {
         // Its limits may have been raised: ask the ledger again.
         this.#memory(run.uid).denied = undefined;

@@ -1,10 +1,14 @@
 import { refusalOf } from '../admission/rules.ts';
+import type { ConcurrencyLimits } from '../admission/ledger.ts';
+import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import type { WaitingReason } from '../../crds/vocabulary.ts';
 import { clocksAt, NO_TIMES } from './clocks.ts';
 import type { Decision, Ending } from './decision.ts';
-import { statusSays } from './status.ts';
-import type { World } from './world.ts';
+import { waitsForRetry } from './decide-attempt.ts';
 import { endedByOperator } from './endings.ts';
+import { lostPods, nextNodeLoss } from './node-loss.ts';
+import { writeOrWait } from './status.ts';
+import { uncounted, type World } from './world.ts';
 import { parseQuantity } from '../../kube/quantity.ts';
 
 /** A run that has no Job: what keeps it from one, or the next step towards it. */
@@ -12,13 +16,15 @@ export function decideStart(world: World, number: number): Decision {
   const { run, now, memory } = world;
   const { spec } = run;
   const clocks = clocksAt(run, NO_TIMES, now);
-  const end = (ending: Pick<Ending, 'status' | 'reason' | 'message'>): Decision => ({
-    do: 'record',
-    ending: { ...ending, exitCode: undefined, attempt: undefined, clocks, imageDigest: undefined, sourceCommit: undefined },
-  });
+  const last = run.status.attempts?.at(-1);
+  const end = (ending: Pick<Ending, 'status' | 'reason' | 'message'>): Decision => {
+    // What the attempts before have left is what the run has.
+    if (last?.startedAt !== undefined && !memory.loaded.has(last.number)) return { do: 'loadResults', attempt: last.number };
+    const none = { exitCode: undefined, attempt: undefined, imageDigest: undefined, sourceCommit: undefined };
+    return { do: 'record', ending: { ...ending, ...none, resultsOf: last?.number ?? number, clocks } };
+  };
 
   // A Job that the operator itself ended must go before anything else starts; one that failed comes to its end alone.
-  const last = run.status.attempts?.at(-1);
   const leftover = world.jobs.find((job) => job.end === undefined && !job.deleting);
   if (leftover !== undefined && (spec.cancel || endedByOperator(last?.reason))) return { do: 'deleteJob', job: leftover };
 
@@ -40,7 +46,7 @@ export function decideStart(world: World, number: number): Decision {
   const hold = (reason: WaitingReason, message: string, againMs?: number) =>
     wait(world, { reason, message, holds: true, againMs: Math.min(againMs ?? Infinity, queueLeft * 1000) });
 
-  const profile = world.pinned ?? (world.profile && { name: world.profile.name, spec: world.profile.spec, digest: world.profile.digest });
+  const profile = profileOf(world);
   if (profile === undefined) {
     const named = spec.runtimeProfileRef?.name;
     if (run.status.profile !== undefined) return hold('ProfileNotFound', `The pinned copy of profile ${run.status.profile.name} is gone; it cannot be restored.`);
@@ -57,17 +63,19 @@ export function decideStart(world: World, number: number): Decision {
     const refusal = refusalOf({ run: spec, profile: profile.spec, profileName: profile.name, namespace: world.namespace });
     if (refusal !== undefined) {
       const situation = { is: 'refused', ...refusal } as const;
-      return statusSays(world, situation) ? { do: 'nothing' } : { do: 'writeStatus', situation };
+      // A place that it was given, or waits for, is somebody else's now.
+      return world.reservation === undefined ? writeOrWait(world, situation, Infinity) : { do: 'release' };
     }
     if (spec.dryRun) return { do: 'recordPlan', profile };
   }
-  if (world.profile !== undefined && !world.profileReady.ready) {
+  if (world.profile?.name === profile.name && !world.profileReady.ready) {
     return hold('ProfileNotReady', `Profile ${profile.name} is not ready: ${world.profileReady.message}`);
   }
 
   const pause = retryPause(world);
-  if (pause > 0) return hold('WaitingForRetry', `Attempt ${number} starts after a pause; the last one ended with ${last?.reason}.`, pause);
-  if (world.jobs.some((job) => job.end === undefined)) return hold('WaitingForRetry', 'The Job of the last attempt is being removed.', 30_000);
+  if (pause > 0) return hold('WaitingForRetry', waitsForRetry(last!).message, pause);
+  const before = lastIsThere(world);
+  if (before !== undefined) return before === 'wait' ? hold('WaitingForRetry', waitsForRetry(last!).message, nextNodeLoss(world, world.pods)) : before;
 
   const quota = profile.spec.limits.maxStoredBytesPerNamespace;
   if (quota !== undefined && world.storedBytes >= parseQuantity(quota)) {
@@ -75,8 +83,7 @@ export function decideStart(world: World, number: number): Decision {
   }
 
   if (world.reservation === undefined) {
-    const { maxConcurrentRuns, maxConcurrentRunsPerNamespace } = profile.spec.limits;
-    return { do: 'reserve', profile: profile.name, limits: { maxConcurrentRuns, maxConcurrentRunsPerNamespace } };
+    return { do: 'reserve', profile: profile.name, limits: limitsNow(world, profile) };
   }
   if (!world.reservation.granted) return hold('ConcurrencyLimit', world.reservation.message);
 
@@ -97,16 +104,40 @@ export function decideStart(world: World, number: number): Decision {
 function wait(world: World, w: { reason: WaitingReason; message: string; holds: boolean; againMs?: number }): Decision {
   // A suspended run gives its place back before it says so.
   if (!w.holds && world.reservation !== undefined) return { do: 'release' };
-  const situation = { is: 'waiting', reason: w.reason, message: w.message, admitted: false } as const;
-  const againMs = w.againMs !== undefined && Number.isFinite(w.againMs) ? Math.max(w.againMs, 50) : undefined;
-  return statusSays(world, situation) ? { do: 'nothing', againMs } : { do: 'writeStatus', situation, againMs };
+  // Between attempts a run keeps its place; after a restart the ledger just does not know it yet.
+  const admitted = w.reason === 'WaitingForRetry' || world.reservation?.granted === true;
+  return writeOrWait(world, { is: 'waiting', reason: w.reason, message: w.message, admitted }, w.againMs ?? Infinity);
+}
+
+/**
+ * The profile to start with: the pinned one, once an attempt has started; a copy that was lost is made again only from
+ * the very same spec.
+ */
+function profileOf({ run, pinned, profile }: World): World['pinned'] {
+  if (pinned !== undefined || profile === undefined) return pinned;
+  const { name, digest, spec } = profile;
+  return run.status.profile === undefined || run.status.profile.digest === digest ? { name, digest, spec } : undefined;
+}
+
+/** Limits are the platform team's present word, also for a run that started under an older profile. */
+function limitsNow({ profile }: World, pinned: { name: string; spec: RuntimeProfileSpec }): ConcurrencyLimits {
+  const { maxConcurrentRuns, maxConcurrentRunsPerNamespace } = (profile?.name === pinned.name ? profile : pinned).spec.limits;
+  return { maxConcurrentRuns, maxConcurrentRunsPerNamespace };
+}
+
+/** Two attempts never work at once: the one before must have let go of its volumes. */
+function lastIsThere(world: World): 'wait' | Decision | undefined {
+  const stopping = world.pods.filter((pod) => !pod.gone && pod.phase !== 'Failed' && pod.phase !== 'Succeeded');
+  const [lost] = lostPods(world, stopping);
+  if (lost !== undefined) return { do: 'forceDeletePod', pod: lost.pod };
+  return stopping.length > 0 || world.jobs.some((job) => job.end === undefined) ? 'wait' : undefined;
 }
 
 /** 10 s, doubled with each attempt that counted, five minutes at most; milliseconds. A resumed run does not pause. */
 export function retryPause({ run, now }: Pick<World, 'run' | 'now'>): number {
   const last = run.status.attempts?.at(-1);
   if (last?.finishedAt === undefined || last.counted === false) return 0;
-  const failures = run.status.attemptCount ?? 1;
+  const failures = Math.max(1, (run.status.attemptCount ?? 1) - uncounted(run.status));
   const pause = Math.min(300_000, 10_000 * 2 ** (failures - 1));
   return Date.parse(last.finishedAt) + pause - now;
 }

@@ -1,10 +1,10 @@
-import type { Decision, Ending } from './decision.ts';
+import { childName } from '../identity.ts';
+import type { Decision } from './decision.ts';
 import type { SettledRun } from './view.ts';
 import { currentAttempt, type World } from './world.ts';
 import { decideStart } from './decide-start.ts';
-import { decideAttempt } from './decide-attempt.ts';
+import { decideAttempt, decideWithoutJob } from './decide-attempt.ts';
 import { endedByOperator } from './endings.ts';
-import { attemptTimes, clocksAt, NO_TIMES } from './clocks.ts';
 
 /**
  * What to do next with a run: pure, total, one step at a time.
@@ -28,24 +28,11 @@ export function decide(world: World): Decision {
 /** The Job that carried the attempt is not in the cache. */
 function decideLost(world: World, jobUid: string, number: number): Decision {
   const { run, memory } = world;
-  // A cache may lag behind the status that another process wrote: only a live read says that the Job is gone.
-  if (!memory.gone.has(jobUid)) return { do: 'confirmJobGone', name: '', uid: jobUid };
-  if (!memory.loaded.has(number)) return { do: 'loadResults', attempt: number };
-  const last = run.status.attempts?.at(-1);
-  const open = last?.number === number ? last : undefined;
-  const times = open?.startedAt === undefined ? NO_TIMES : { ...attemptTimes(1, []), startedAt: Date.parse(open.startedAt), scheduledAt: Date.parse(open.startedAt) };
-  const message = 'The Job of the run was deleted; it is not created again. To run it once more, create a run with a new name.';
-  const ending: Ending = {
-    status: run.spec.cancel ? 'cancelled' : 'failed',
-    reason: run.spec.cancel ? 'Cancelled' : 'ChildDeleted',
-    message: run.spec.cancel ? 'Cancelled while its Job was gone.' : message,
-    exitCode: undefined,
-    attempt: { ...(open ?? { number, jobUID: jobUid }), finishedAt: new Date(world.now).toISOString(), reason: run.spec.cancel ? 'Cancelled' : 'ChildDeleted' },
-    clocks: clocksAt(run, times, world.now),
-    imageDigest: undefined,
-    sourceCommit: undefined,
-  };
-  return { do: 'record', ending };
+  if (memory.gone.has(jobUid)) return decideWithoutJob(world, jobUid, number);
+  // A cache may lag behind the status that another process wrote: only a live read says that the Job is gone. Its name
+  // is that of the attempt it was made for: after a queue's eviction it serves later ones too.
+  const made = run.status.attempts?.find((a) => a.jobUID === jobUid)?.number ?? number;
+  return { do: 'confirmJobGone', name: childName(run, made), uid: jobUid };
 }
 
 export interface SettledWorld {

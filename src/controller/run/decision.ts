@@ -1,5 +1,6 @@
 import type { Situation } from './situation.ts';
 import type { AttemptStatus } from '../../crds/world-run-status.ts';
+import type { PodView } from '../../runtime/local/pod-state.ts';
 import type { Clocks } from './clocks.ts';
 import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import type { OutcomeReason } from '../../crds/vocabulary.ts';
@@ -13,6 +14,8 @@ export interface Ending {
   exitCode: number | undefined;
   /** The last attempt, closed; absent when the run ended before one. */
   attempt: AttemptStatus | undefined;
+  /** The attempt whose results stand for the run: the last one that may have any. */
+  resultsOf: number;
   clocks: Clocks;
   /** Image digest that the node resolved. */
   imageDigest: string | undefined;
@@ -33,12 +36,15 @@ export type Decision =
   | { do: 'createJob'; number: number; profile: { name: string; digest: string; spec: RuntimeProfileSpec } }
   | { do: 'confirmJobGone'; name: string; uid: string }
   | { do: 'askWhyNoPods'; job: { uid: string; name: string } }
+  /** A live read: the Job has ended, and the pods that the cache knows do not say why. */
+  | { do: 'readPods'; job: { uid: string } }
   | { do: 'requestCollect'; reason: string }
   | { do: 'loadResults'; attempt: number }
-  | { do: 'finishLog'; attempt: number; rank: number }
-  | { do: 'forceDeletePod'; pod: { namespace: string; name: string; uid: string }; message: string }
+  | { do: 'finishLog'; attempt: number; pod: PodView }
+  | { do: 'forceDeletePod'; pod: { namespace: string; name: string; uid: string } }
   | { do: 'deleteJob'; job: { namespace: string; name: string; uid: string } }
-  | { do: 'writeStatus'; situation: Situation; againMs?: number | undefined }
+  /** `attempt` is shown from now on; without it the listed ones stay. */
+  | { do: 'writeStatus'; situation: Situation; attempt?: AttemptStatus | undefined; againMs?: number | undefined }
   /** Ends the attempt, not the run: retry, suspension, eviction by a queue. */
   | { do: 'closeAttempt'; attempt: AttemptStatus; clocks: Clocks; situation: Situation }
   | { do: 'record'; ending: Ending }

@@ -29,6 +29,7 @@ const done: Ending = {
     exitCode: 0,
     reason: 'Completed',
   },
+  resultsOf: 1,
   clocks: { queueSeconds: 1, startupSeconds: 1, runSeconds: 8 },
   imageDigest: `sha256:${'a'.repeat(64)}`,
   sourceCommit: undefined,

@@ -18,7 +18,8 @@ export interface LastWords {
   manifest: Manifest;
   artifacts: StoredArtifact[];
   log: StoredLog | undefined;
-  manifestPath: string | undefined;
+  /** Key of the record that holds the whole manifest; absent where there is none. */
+  manifestPath?: string | undefined;
 }
 
 export function recordOf(
@@ -26,7 +27,8 @@ export function recordOf(
   ending: Ending,
   ids: { runId: string; clientRunId: string },
 ): { verdict: ResultsVerdict; keeps: boolean; words: LastWords } {
-  const { run, results, pinned, profile } = world;
+  const { run, pinned, profile } = world;
+  const results = ending.attempt === undefined ? world.resultsOf(ending.resultsOf) : world.results;
   const from = pinned ?? (profile && { name: profile.name, digest: profile.digest, spec: profile.spec });
   const collected = [...results.results.values()].toSorted((a, b) => a.rank - b.rank);
   const log = results.logs.get(0);
@@ -55,7 +57,8 @@ export function recordOf(
   });
   const artifacts = collected.flatMap((r) => r.artifacts);
   const collects = from !== undefined && from.spec.local?.collect !== 'Disabled';
-  const verdict = verdictOf(world, collects, collected, attempt?.startedAt !== undefined);
+  const started = attempts.some((a) => a.number === ending.resultsOf && a.startedAt !== undefined);
+  const verdict = verdictOf(world, collects, collected, started);
   // A runKey promises that the run is found again; a run without results and key needs no record.
   const keeps = collects || run.spec.runKey !== undefined;
   return { verdict, keeps, words: { manifest, artifacts, log, manifestPath: keeps ? recordKey(ids.clientRunId) : undefined } };

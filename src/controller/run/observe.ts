@@ -4,7 +4,7 @@ import type { PodView } from '../../runtime/local/pod-state.ts';
 import { DEFAULT_PROFILE, type Caches } from '../caches.ts';
 import { clientRunId } from '../identity.ts';
 import type { Results } from './ports.ts';
-import type { LiveRun, ProfileView } from './view.ts';
+import type { LiveRun, ProfileView, RunView } from './view.ts';
 import { currentAttempt, type RunMemory, type World } from './world.ts';
 
 /** Gathers a run's world from the caches: no I/O, no effects. */
@@ -23,7 +23,7 @@ export function observe(from: Observed, run: LiveRun, memory: RunMemory, now: nu
   const { caches } = from;
   const profile = profileOf(caches, run);
   const jobs = caches.jobs.byIndex('run', run.uid);
-  const pods = podsOf(from, run.uid);
+  const pods = podsOf(from, run.uid, memory);
   const id = clientRunId(from.installation, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey });
   const { number, job } = currentAttempt({ run, jobs, memory });
   return {
@@ -39,6 +39,7 @@ export function observe(from: Observed, run: LiveRun, memory: RunMemory, now: nu
     pins: { has: (digest: string) => caches.pins.countByIndex('digest', digest) > 0 },
     nodes: (name) => caches.nodes.get(name),
     results: withTerminationMessages(from.results.of({ clientRunId: id, attempt: number }), pods, job?.uid),
+    resultsOf: (attempt) => from.results.of({ clientRunId: id, attempt }),
     reservation: from.holds(run.uid) ? { granted: true } : memory.denied,
     twin: run.spec.runKey === undefined ? undefined : twinOf(caches, id, run),
     storedBytes: from.results.usage(run.namespace),
@@ -47,7 +48,8 @@ export function observe(from: Observed, run: LiveRun, memory: RunMemory, now: nu
 
 /** The named profile, or the oldest that is marked as the default one. */
 function profileOf(caches: Caches, run: LiveRun): ProfileView | undefined {
-  const named = run.spec.runtimeProfileRef?.name;
+  // Once an attempt has started, the default profile of that day is the run's profile.
+  const named = run.spec.runtimeProfileRef?.name ?? run.status.profile?.name;
   return named === undefined ? defaultProfile(caches) : caches.profiles.get(named);
 }
 
@@ -68,8 +70,8 @@ function pinnedOf(caches: Caches, digest: string | undefined): World['pinned'] {
   return pin === undefined ? undefined : { name: pin.profileName, digest: pin.digest, spec: pin.spec };
 }
 
-function podsOf(from: Observed, runUid: string): World['pods'] {
-  const live = from.caches.pods.byIndex('run', runUid).map((pod) => ({ ...pod, gone: false }));
+function podsOf(from: Observed, runUid: string, memory: RunMemory): World['pods'] {
+  const live = from.caches.pods.byIndex('run', runUid).map((pod) => ({ ...pod, gone: memory.removed.has(pod.uid) }));
   const here = new Set(live.map((pod) => pod.uid));
   const gone = [...from.ghosts(runUid)].filter((pod) => !here.has(pod.uid)).map((pod) => ({ ...pod, gone: true }));
   return [...live, ...gone];
@@ -85,9 +87,12 @@ function withTerminationMessages(results: AttemptResults, pods: World['pods'], j
   return left.length === 0 ? results : { ...results, results: new Map([...results.results, ...left]) };
 }
 
+/** It will never execute: nobody has to wait for it. */
+const isRefused = (run: RunView): boolean => run.state === 'live' && run.status.phase === 'Refused';
+
 /** An older live run of the same key comes first. */
 function twinOf(caches: Caches, id: string, run: LiveRun): string | undefined {
-  const others = caches.runs.byIndex('clientRunId', id).filter((other) => other.uid !== run.uid && !other.deleting);
+  const others = caches.runs.byIndex('clientRunId', id).filter((other) => other.uid !== run.uid && !other.deleting && !isRefused(other));
   const first = others.find((other) => other.createdAt < run.createdAt || (other.createdAt === run.createdAt && other.uid < run.uid));
   return first?.name;
 }

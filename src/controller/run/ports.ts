@@ -1,4 +1,4 @@
-import type { V1ConfigMap, V1Job, V1Service } from '@kubernetes/client-node';
+import type { V1ConfigMap, V1Job, V1Pod, V1Service } from '@kubernetes/client-node';
 import type { Wire } from '../../kube/resource.ts';
 import type { WorldRunStatus } from '../../crds/world-run-status.ts';
 import type { AttemptKey, AttemptResults, RunAttempt } from '../../results/contract.ts';
@@ -23,6 +23,8 @@ export interface Cluster {
   deleteRun(run: Ref & { uid: string }): Promise<void>;
   createJob(job: Wire<V1Job>): Promise<Wire<V1Job>>;
   readJob(ref: Ref): Promise<Wire<V1Job>>;
+  /** Pods of a Job as they are now. */
+  readPods(job: { namespace: string; uid: string }): Promise<Wire<V1Pod>[]>;
   /** Pods go in the background, with their grace period. */
   deleteJob(job: Ref & { uid: string }): Promise<void>;
   createService(service: Wire<V1Service>): Promise<void>;

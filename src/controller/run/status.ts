@@ -1,5 +1,6 @@
 import type { AttemptStatus, WorldRunStatus } from '../../crds/world-run-status.ts';
 import type { Clocks } from './clocks.ts';
+import type { Decision } from './decision.ts';
 import { conditionsOf, mergeConditions, phaseOf, type Situation } from './situation.ts';
 import type { LiveRun } from './view.ts';
 import { openAttempt, type World } from './world.ts';
@@ -9,22 +10,33 @@ import { openAttempt, type World } from './world.ts';
 /** Progress, and new words for an old reason, are worth a write at most this often. */
 const REWRITE_MS = 30_000;
 
-/** True when the run's status already says this: no write is needed. */
-export function statusSays(world: World, situation: Situation): boolean {
+/** Writes what the status does not say yet, now or when it is worth it; looks again `againMs` from now at the latest. */
+export function writeOrWait(world: World, situation: Situation, againMs: number, attempt?: AttemptStatus): Decision {
+  const due = writeDueMs(world, situation, attempt);
+  const sooner = Math.min(againMs, due > 0 ? due : Infinity);
+  // A timer of no end is none; one of nothing would spin.
+  const again = Number.isFinite(sooner) ? Math.max(50, Math.min(sooner, 0x7fffffff)) : undefined;
+  return due > 0 ? { do: 'nothing', againMs: again } : { do: 'writeStatus', situation, attempt, againMs: again };
+}
+
+/** Milliseconds until the status shall be written so that it says this; Infinity when it does already. */
+export function writeDueMs(world: World, situation: Situation, attempt?: AttemptStatus): number {
   const { run, now, memory, results } = world;
+  // After a restart nobody knows when the last write was.
+  const rewrite = Math.max(0, memory.wroteAt + REWRITE_MS - now);
   const ready = run.status.conditions?.find((c) => c.type === 'Ready');
   const wanted = conditionsOf(situation);
   const merged = mergeConditions(run.status.conditions, wanted, run.generation, now);
   if (merged !== run.status.conditions) {
     const sameReason = ready?.reason === wanted[0]!.reason && ready.observedGeneration === run.generation;
     // The scheduler rewords "Unschedulable" whenever any node changes.
-    return sameReason && now - memory.wroteAt < REWRITE_MS;
+    return sameReason ? rewrite : 0;
   }
-  if (situation.is !== 'running') return true;
-  if (openAttempt(run) === undefined) return false;
+  if (attempt !== undefined && openAttempt(run)?.number !== attempt.number) return 0;
   const seen = run.status.progress?.updatedAt;
   const fresh = results.progress?.updatedAt;
-  return fresh === undefined || fresh === seen || now - Math.max(memory.wroteAt, Date.parse(seen ?? '') || 0) < REWRITE_MS;
+  if (situation.is !== 'running' || fresh === undefined || fresh === seen) return Infinity;
+  return Math.max(rewrite, (Date.parse(seen ?? '') || 0) + REWRITE_MS - now);
 }
 
 export interface StatusFacts {
@@ -74,7 +86,8 @@ function withAttempt(before: readonly AttemptStatus[], attempt: AttemptStatus | 
   return [...before.filter((a) => a.number !== attempt.number), attempt].slice(-LISTED_ATTEMPTS);
 }
 
+const round = (s: number): number => Math.round(s * 1000) / 1000;
+
 function rounded(clocks: Clocks): Clocks {
-  const round = (s: number) => Math.round(s * 1000) / 1000;
   return { queueSeconds: round(clocks.queueSeconds), startupSeconds: round(clocks.startupSeconds), runSeconds: round(clocks.runSeconds) };
 }

@@ -26,7 +26,9 @@ export interface World {
   /** Pods of those Jobs, also the last sight of pods that are gone. */
   pods: readonly (PodView & { gone: boolean })[];
   nodes: (name: string) => NodeView | undefined;
+  /** Of the present attempt. */
   results: AttemptResults;
+  resultsOf: (attempt: number) => AttemptResults;
   /** Result of the last request in this process; undefined before the first. */
   reservation: Reservation | undefined;
   /** Name of an older live run with the same `runKey`. */
@@ -55,8 +57,10 @@ export interface RunMemory {
   wroteAt: number;
   /** Results were asked for; milliseconds since the epoch. */
   collectSince: number | undefined;
-  /** Ranks whose pod was force-deleted because its node was lost. */
-  nodeLost: { message: string } | undefined;
+  /** Uids of Jobs whose pods were read live, after the Job had ended. */
+  podsRead: Set<string>;
+  /** Uids of pods that were removed by force; the caches may still show them. */
+  removed: Set<string>;
   serviceMade: boolean;
   /** `runKey` look-up: undefined before, null for "nothing there". */
   record: RunRecord | null | undefined;
@@ -79,7 +83,8 @@ export function emptyMemory(): RunMemory {
     jobTrouble: undefined,
     wroteAt: 0,
     collectSince: undefined,
-    nodeLost: undefined,
+    podsRead: new Set(),
+    removed: new Set(),
     serviceMade: false,
     record: undefined,
     denied: undefined,
@@ -97,6 +102,11 @@ export function openAttempt(run: LiveRun): AttemptStatus | undefined {
 
 /** Attempt reasons that no outcome has: they do not count against `retry.maxAttempts`. */
 export const UNCOUNTED = { suspended: 'Suspended', requeued: 'Requeued' } as const;
+
+/** How many of the attempts do not count against `retry.maxAttempts`. */
+export function uncounted(status: { attempts?: readonly AttemptStatus[] | undefined }): number {
+  return (status.attempts ?? []).filter((a) => a.counted === false).length;
+}
 
 /** Which attempt is the present one, and its Job if there is one. */
 export function currentAttempt(world: Pick<World, 'run' | 'jobs' | 'memory'>): { number: number; job: JobView | undefined; open: AttemptStatus | undefined } {

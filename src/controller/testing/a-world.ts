@@ -62,6 +62,7 @@ export function aWorld(scene: Scene = {}): World {
     pods: (scene.pods ?? []).map((pod) => pod.view()),
     nodes: (name) => nodes.find((node) => node.name === name),
     results,
+    resultsOf: () => results,
     reservation: scene.reservation === 'none' ? undefined : (scene.reservation ?? { granted: true }),
     twin: scene.twin,
     storedBytes: scene.storedBytes ?? 0,
