@@ -29,6 +29,11 @@ export interface RunControllerOptions {
   now(): number;
 }
 
+function everyCommandEnded(pods: readonly PodView[], jobUid: string): boolean {
+  const own = pods.filter((pod) => pod.jobUid === jobUid);
+  return own.length > 0 && own.every((pod) => pod.user.is === 'terminated');
+}
+
 /** Steps of one pass. A run needs at most a handful; more means that deciding and doing disagree. */
 const MAX_STEPS = 24;
 
@@ -146,7 +151,8 @@ export class RunController {
       outputs: { metricsFile: outputs.metricsFile, seriesFile: outputs.seriesFile, artifacts: outputs.artifacts ?? [], ranks: outputs.ranks },
       maxArtifactBytes: parseQuantity(profile.limits.maxArtifactBytes),
       uploadSeconds: timeouts.uploadSeconds,
-      collectNow: world.memory.collectSince !== undefined,
+      // A collector that was still starting when the command ended never heard its SIGTERM: this is how it learns of it.
+      collectNow: world.memory.collectSince !== undefined || everyCommandEnded(world.pods, job.uid),
       stopping: pods.some((pod) => pod.deleting && !pod.gone),
       recorded: false,
     };
