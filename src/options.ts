@@ -33,6 +33,7 @@ const SETTINGS = {
   workers: { schema: positive.max(256), default: '16', value: 'N', help: 'Runs worked on at the same time.' },
   'gateway-port': { schema: port, default: '8443', value: 'PORT', help: 'HTTPS port that collectors push results to.' },
   'gateway-url': { schema: z.url({ protocol: /^https$/ }), value: 'URL', help: 'Where pods reach that port. Default: the Service worldflux-operator-gateway in the operator’s namespace.' },
+  'results-api-port': { schema: port, value: 'PORT', help: 'HTTPS port at which the API server reads results for users (results.worldflux.ai). Absent or 0: off.' },
   'metrics-port': { schema: port, default: '8080', value: 'PORT', help: 'HTTP port of /metrics, /healthz and /readyz.' },
   store: { schema: z.enum(['files', 's3']), default: 'files', value: 'KIND', help: 'Run store: files (a folder, one replica) or s3.' },
   'store-dir': { schema: text, default: '/var/lib/worldflux/store', value: 'DIR', help: 'Folder of the file store.' },

@@ -30,8 +30,8 @@ export class GatewayCertificate {
     this.#material = material;
   }
 
-  static async ensure(client: KubeClient, namespace: string, host: string, signal: AbortSignal): Promise<GatewayCertificate> {
-    const names = [...new Set([host, host.replace(/\.svc$/, '.svc.cluster.local')])];
+  static async ensure(client: KubeClient, namespace: string, hosts: readonly string[], signal: AbortSignal): Promise<GatewayCertificate> {
+    const names = [...new Set(hosts.flatMap((host) => [host, host.replace(/\.svc$/, '.svc.cluster.local')]))];
     return new GatewayCertificate(client, namespace, names, await read(client, namespace, names, signal));
   }
 

@@ -9,6 +9,7 @@ import { NAMESPACES } from '../kube/resource.ts';
 import { WorkQueue } from '../kube/work-queue.ts';
 import type { OperatorOptions } from '../options.ts';
 import { Gateway } from '../results/gateway/gateway.ts';
+import type { ServingMaterial } from '../results/gateway/tls.ts';
 import { ApiTokenReviewer } from '../results/gateway/token-review.ts';
 import { ResultsHub } from '../results/hub.ts';
 import { HealthServer } from '../telemetry/health.ts';
@@ -20,6 +21,7 @@ import { installationId } from './identity.ts';
 import { KubeCluster } from './kube-cluster.ts';
 import { ProfileController } from './profile/controller.ts';
 import { openStore, ResultsPort } from './results-port.ts';
+import { ResultsReading, resultsApiHost } from './results-reading.ts';
 import { retain } from './retention.ts';
 import { RunController } from './run/controller.ts';
 import { Sync } from './sync/wiring.ts';
@@ -45,7 +47,7 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
   const id = options['installation-id'] ?? installationId(kubeSystem.metadata?.uid ?? '', namespace);
 
   const gatewayUrl = options['gateway-url'] ?? `https://${SERVICE}.${namespace}.svc:${options['gateway-port']}`;
-  const certificate = await GatewayCertificate.ensure(client, namespace, new URL(gatewayUrl).hostname, signal);
+  const certificate = await GatewayCertificate.ensure(client, namespace, [new URL(gatewayUrl).hostname, resultsApiHost(namespace)], signal);
 
   const store = await openStore(options, id);
   const hub = new ResultsHub(store);
@@ -116,7 +118,12 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
     reviewer: new ApiTokenReviewer(client),
     onError: (message, err) => log.warn({ err }, message),
   });
-  certificate.keepRenewed((serving) => gateway.setTls(serving), warn('the gateway’s certificate could not be looked after'));
+  const reading = ResultsReading.of({ options, client, store, installation: id, certificate, log });
+  const renew = (serving: ServingMaterial) => {
+    gateway.setTls(serving);
+    reading?.setTls(serving);
+  };
+  certificate.keepRenewed(renew, warn('the gateway’s certificate could not be looked after'));
   let synced = false;
   const health = new HealthServer({ port: options['metrics-port'], registry: metrics.registry, unready: () => (signal.aborted ? 'stopping' : synced ? undefined : 'caches are not complete yet') });
   metrics.gauge('worldflux_cached_runs', 'WorldRuns in the cache', () => caches.runs.size);
@@ -145,7 +152,7 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
     },
   });
 
-  const ports = { gateway: await gateway.listen(), metrics: await health.listen() };
+  const ports = { gateway: await gateway.listen(), metrics: await health.listen(), ...(reading !== undefined && { resultsApi: await reading.listen() }) };
   for (const reflector of reflectors) reflector.start();
   try {
     await Promise.race([Promise.all(reflectors.map((reflector) => reflector.synced)), aborted(signal)]);
@@ -155,7 +162,7 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
     return end === 'lost' ? 'lost' : 'stopped';
   } finally {
     certificate.stop();
-    await Promise.all([...reflectors.map((reflector) => reflector.stop().catch(() => {})), gateway.close(), health.close(), results.close(), events.stop(AbortSignal.timeout(2000))]);
+    await Promise.all([...reflectors.map((reflector) => reflector.stop().catch(() => {})), gateway.close(), reading?.close(), health.close(), results.close(), events.stop(AbortSignal.timeout(2000))]);
     await client.close();
   }
 }

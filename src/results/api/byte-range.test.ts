@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import { assert, constant, nat, oneof, property, string } from 'fast-check';
 import { expect, test } from 'vitest';
 import { byteRange } from './byte-range.ts';
 
@@ -21,9 +21,9 @@ test.each<[string | undefined, ReturnType<typeof byteRange>]>([
 });
 
 test('a range lies within the bytes, whatever is asked for', () => {
-  const number = fc.oneof(fc.constant(''), fc.nat().map(String), fc.string({ maxLength: 3 }));
-  fc.assert(
-    fc.property(number, number, fc.nat({ max: 1000 }), (first, last, size) => {
+  const number = oneof(constant(''), nat().map(String), string({ maxLength: 3 }));
+  assert(
+    property(number, number, nat({ max: 1000 }), (first, last, size) => {
       const range = byteRange(`bytes=${first}-${last}`, size);
       if (range === undefined || range === 'none') return;
       expect(range.start).toBeGreaterThanOrEqual(0);

@@ -13,13 +13,13 @@ const API_SERVICES = resourceType<Wire<V1APIService>>({
 });
 export const API_SERVICE = `${RESULTS_VERSION}.${RESULTS_GROUP}`;
 
-const AGAIN_MS = 60_000;
+const AGAIN_MS = 15_000;
 const CALL_MS = 10_000;
 
 /**
  * Tells the API server by which authority it knows us. The APIService itself is the chart's, so that it goes when the
  * operator is uninstalled: one that is left behind delays the deletion of every namespace. The authority is ours, made
- * when the operator first started; a chart or a GitOps tool that takes it out again is corrected within a minute.
+ * when the operator first started; a chart or a GitOps tool that takes it out again is corrected within seconds.
  */
 export class Registration {
   readonly #client: Pick<KubeClient, 'get' | 'patch'>;

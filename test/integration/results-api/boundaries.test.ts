@@ -96,11 +96,12 @@ async function ask(
   }
 }
 
-describe('at the operator’s own port', () => {
-  const direct = (pem: Partial<Pem>, headers: Record<string, string | string[]> = FORGED, part?: 'log' | 'artifacts') =>
-    ask(`https://localhost:${served.port}`, { ...pem, rejectUnauthorized: false }, headers, part);
-  const pki = (name: string) => readPem(join(served.cluster.dir, 'pki'), name);
+/** At the operator's port, past the API server. */
+const direct = (pem: Partial<Pem>, headers: Record<string, string | string[]> = FORGED, part?: 'log' | 'artifacts') =>
+  ask(`https://localhost:${served.port}`, { ...pem, rejectUnauthorized: false }, headers, part);
+const pki = (name: string) => readPem(join(served.cluster.dir, 'pki'), name);
 
+describe('at the operator’s own port', () => {
   test('nobody is believed without the front proxy’s certificate', async () => {
     const strangers: Partial<Pem>[] = [
       {},
