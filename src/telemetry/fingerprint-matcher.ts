@@ -11,7 +11,7 @@ interface Lane {
   length: number;
   /** base ** length, to take the leaving byte out. */
   leaving: number;
-  /** By the low 16 bits of the rolling hash, so that almost every position costs one look. */
+  /** By the low bits of the rolling hash, so that almost every position costs one look. */
   maybe: Uint8Array;
   strong: Map<number, string[]>;
   hash: number;
@@ -41,15 +41,9 @@ export class FingerprintMatcher {
   constructor({ salt, base, entries }: FingerprintSet) {
     this.#salt = Buffer.from(salt, 'base64');
     this.#base = base;
-    const lanes = new Map<number, Lane>();
-    for (const { length, rolling, strong } of entries) {
-      const lane = lanes.get(length) ?? makeLane(length, base);
-      lanes.set(length, lane);
-      lane.maybe[rolling & 0xffff] = 1;
-      lane.strong.set(rolling, [...(lane.strong.get(rolling) ?? []), strong]);
-    }
-    this.#lanes = [...lanes.values()];
-    this.reach = Math.max(0, ...lanes.keys());
+    const byLength = Map.groupBy(entries, (entry) => entry.length);
+    this.#lanes = [...byLength].map(([length, windows]) => makeLane(length, base, windows));
+    this.reach = Math.max(0, ...byLength.keys());
   }
 
   /** What ends in this chunk, in no order. */
@@ -68,12 +62,13 @@ export class FingerprintMatcher {
   #roll(lane: Lane, text: Buffer, from: number, origin: number, found: Found[]): void {
     const { length, leaving, maybe } = lane;
     const base = this.#base;
+    const mask = maybe.length - 1;
     let hash = lane.hash;
     for (let at = from; at < text.length; at++) {
       const out = at >= length ? (text[at - length] as number) : 0;
       hash = (Math.imul(hash, base) + (text[at] as number) - Math.imul(out, leaving)) | 0;
       if (
-        maybe[hash & 0xffff] === 1 &&
+        maybe[hash & mask] === 1 &&
         at + 1 >= length &&
         this.#confirm(lane, hash, text.subarray(at + 1 - length, at + 1))
       ) {
@@ -92,8 +87,15 @@ export class FingerprintMatcher {
   }
 }
 
-function makeLane(length: number, base: number): Lane {
+/** Thousands of streams are watched at once, so the table is no larger than its entries need. */
+function makeLane(length: number, base: number, windows: FingerprintSet['entries']): Lane {
+  const maybe = new Uint8Array(2 ** Math.min(16, Math.max(8, Math.ceil(Math.log2(windows.length * 16)))));
+  const strong = new Map<number, string[]>();
+  for (const window of windows) {
+    maybe[window.rolling & (maybe.length - 1)] = 1;
+    strong.set(window.rolling, [...(strong.get(window.rolling) ?? []), window.strong]);
+  }
   let leaving = 1;
   for (let i = 0; i < length; i++) leaving = Math.imul(leaving, base);
-  return { length, leaving, maybe: new Uint8Array(65536), strong: new Map(), hash: 0, wrong: 0 };
+  return { length, leaving, maybe, strong, hash: 0, wrong: 0 };
 }
