@@ -28,6 +28,12 @@ suite('the summary of a test run', () => {
     expect(layer.failed).toBe(1);
   });
 
+  test('does not blame the host for tests that a failed hook skipped', () => {
+    const files = [{ status: 'failed', assertionResults: [{ status: 'skipped', fullName: 'never reached' }] }];
+    const layer = layerOf('e2e', { seconds: 1, exitCode: 1, report: report({ passed: 0, failed: 0, files }) });
+    expect(layer).toMatchObject({ failed: 1, skipped: [] });
+  });
+
   test('names what this host could not run', () => {
     const files = [{ status: 'passed', assertionResults: [{ status: 'skipped', fullName: 'needs Python' }] }];
     const unit = layerOf('unit', { seconds: 1, exitCode: 0, report: report({ passed: 3, failed: 0, files }) });
