@@ -232,6 +232,25 @@ export class KubeClient {
     return this.#open(objectPath(PODS, ref, 'log') + query, options.signal);
   }
 
+  /**
+   * Whatever a path answers, as it comes: for APIs that serve bytes. The caller reads or destroys the body; there is no
+   * time limit. Rejects with a KubeError for a status of 400 and above.
+   */
+  async open(
+    path: string,
+    options: { signal: AbortSignal; headers?: Readonly<Record<string, string>> },
+  ): Promise<HttpAnswer<Readable>> {
+    const { signal, headers = {} } = options;
+    const request = { method: 'GET', path, headers } as const;
+    try {
+      const answer = await this.#transport.stream({ ...request, signal });
+      if (answer.status < 400) return answer;
+      throw errorFromAnswer(nameOf(request), answer.status, await text(answer.body), answer.retryAfter);
+    } catch (error) {
+      throw interpret(nameOf(request), error, signal);
+    }
+  }
+
   /** Ends every connection; calls in flight reject. */
   async close(): Promise<void> {
     await this.#transport.close();
@@ -263,14 +282,7 @@ export class KubeClient {
 
   /** Opens a stream: the time limit holds until the headers have come. */
   async #open(path: string, signal: AbortSignal): Promise<Readable> {
-    const request = { method: 'GET', path } as const;
-    try {
-      const answer = await this.#transport.stream({ ...request, signal });
-      if (answer.status < 400) return answer.body;
-      throw errorFromAnswer(nameOf(request), answer.status, await text(answer.body), answer.retryAfter);
-    } catch (error) {
-      throw interpret(nameOf(request), error, signal);
-    }
+    return (await this.open(path, { signal })).body;
   }
 }
 

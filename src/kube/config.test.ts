@@ -1,9 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { stringify } from 'yaml';
-import { loadClusterConfig } from './config.ts';
+import { loadClusterConfig, loadKubeconfigs } from './config.ts';
 
 let dir: string;
 beforeEach(() => {
@@ -104,5 +104,37 @@ describe('without a kubeconfig', () => {
     expect(() => loadClusterConfig({}, nowhere())).toThrow('pass a kubeconfig file');
     expect(() => loadClusterConfig({ inCluster: true }, nowhere())).toThrow('pass a kubeconfig file');
     expect(() => loadClusterConfig({ context: 'first' }, nowhere())).toThrow('name the file as well');
+  });
+});
+
+describe('several kubeconfigs, as $KUBECONFIG lists them', () => {
+  const write = (name: string, config: object) => {
+    const folder = join(dir, name);
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'config'), stringify(config));
+    return join(folder, 'config');
+  };
+
+  test('are one: the first that names something wins, and paths belong to the file they stand in', () => {
+    const users = write('users', {
+      users: [{ name: 'u1', user: { 'client-certificate': 'me.crt', 'client-key': 'me.key' } }],
+    });
+    const clusters = write('clusters', {
+      'current-context': 'first',
+      contexts: [{ name: 'first', context: { cluster: 'c1', user: 'u1' } }],
+      clusters: [{ name: 'c1', cluster: { server: 'https://one.example', 'certificate-authority': 'ca.crt' } }],
+    });
+    const later = kubeconfig();
+    expect(loadKubeconfigs([users, join(dir, 'missing'), clusters, later])).toMatchObject({
+      cluster: { server: 'https://one.example', caFile: join(dir, 'clusters', 'ca.crt') },
+      user: { certFile: join(dir, 'users', 'me.crt') },
+    });
+    expect(loadKubeconfigs([users, clusters, later], 'second').cluster.server).toBe('https://two.example');
+  });
+
+  test('that do not exist are named', () => {
+    expect(() => loadKubeconfigs([join(dir, 'a'), join(dir, 'b')])).toThrow(
+      `there is no kubeconfig at ${join(dir, 'a')} or ${join(dir, 'b')}`,
+    );
   });
 });

@@ -53,7 +53,7 @@ const processEnvironment = (): PodEnvironment => ({
 export function loadClusterConfig(source: ClusterSource, pod = processEnvironment()): ClusterConfig {
   if (source.file !== undefined) {
     if (source.inCluster === true) throw new ClusterConfigError('pass either a kubeconfig file or inCluster, not both');
-    return fromKubeconfig(source.file, source.context);
+    return fromKubeconfig(readKubeconfig(source.file), source.file, source.context);
   }
   if (source.context !== undefined) {
     throw new ClusterConfigError(
@@ -86,14 +86,32 @@ function fromPod(host: string, port: string, dir: string): ClusterConfig {
 }
 
 interface Kubeconfig {
-  clusters?: unknown;
-  contexts?: unknown;
-  users?: { name?: string; user?: { tokenFile?: string } }[];
+  clusters?: { name?: string; cluster?: Fields }[];
+  contexts?: { name?: string }[];
+  users?: { name?: string; user?: Fields & { tokenFile?: string } }[];
   'current-context'?: string;
 }
+type Fields = Record<string, unknown>;
 
-function fromKubeconfig(file: string, wanted: string | undefined): ClusterConfig {
-  const kubeconfig = readKubeconfig(file);
+/**
+ * As kubectl reads `$KUBECONFIG`: of several files the first that names a cluster, user, context or the current context
+ * wins, and those that do not exist are passed over. For programs that a person starts, on that person's behalf.
+ */
+export function loadKubeconfigs(files: readonly string[], context?: string): ClusterConfig {
+  const there = files.filter((file) => existsSync(file));
+  if (there.length === 0) throw new ClusterConfigError(`there is no kubeconfig at ${files.join(' or ')}`);
+  const merged = there.map(readKubeconfig).reduce((first, next) => ({
+    ...next,
+    ...first,
+    clusters: [...(first.clusters ?? []), ...(next.clusters ?? [])],
+    contexts: [...(first.contexts ?? []), ...(next.contexts ?? [])],
+    users: [...(first.users ?? []), ...(next.users ?? [])],
+    'current-context': first['current-context'] || (next['current-context'] ?? ''),
+  }));
+  return fromKubeconfig(merged, there.join(', '), context);
+}
+
+function fromKubeconfig(kubeconfig: Kubeconfig, file: string, wanted: string | undefined): ClusterConfig {
   const contextName = wanted ?? kubeconfig['current-context'];
   if (contextName === undefined || contextName === '') {
     throw new ClusterConfigError(`${file} has no current-context; pass a context`);
@@ -103,7 +121,6 @@ function fromKubeconfig(file: string, wanted: string | undefined): ClusterConfig
   const user = find(file, 'user', context.user, () => newUsers(kubeconfig.users));
   // Read here because client-node looks for it under a name that kubeconfigs do not use.
   const tokenFile = kubeconfig.users?.find((entry) => entry.name === user.name)?.user?.tokenFile;
-  const dir = dirname(file);
 
   if (cluster.proxyUrl !== undefined) {
     throw new ClusterConfigError(`${file}: cluster ${cluster.name} has a proxy-url, which is not supported`);
@@ -117,22 +134,36 @@ function fromKubeconfig(file: string, wanted: string | undefined): ClusterConfig
     throw new ClusterConfigError(`${file}: user ${user.name} has a password, which Kubernetes no longer accepts`);
   }
   return {
-    cluster: { ...cluster, ...absolute(dir, 'caFile', cluster.caFile) },
-    user: {
-      ...user,
-      ...absolute(dir, 'certFile', user.certFile),
-      ...absolute(dir, 'keyFile', user.keyFile),
-    },
-    ...absolute(dir, 'tokenFile', tokenFile),
+    cluster,
+    user,
+    ...(tokenFile === undefined ? {} : { tokenFile }),
     ...(context.namespace === undefined ? {} : { namespace: context.namespace }),
     origin: `context ${contextName} of ${file}`,
   };
 }
 
+/** Paths in a kubeconfig are relative to it. */
 function readKubeconfig(file: string): Kubeconfig {
   const parsed: unknown = attempt(file, () => parse(readFileSync(file, 'utf8')) as unknown);
-  if (typeof parsed === 'object' && parsed !== null) return parsed;
-  throw new ClusterConfigError(`${file} is not a kubeconfig`);
+  if (typeof parsed !== 'object' || parsed === null) throw new ClusterConfigError(`${file} is not a kubeconfig`);
+  const kubeconfig: Kubeconfig = parsed;
+  const dir = dirname(file);
+  for (const entry of listed(kubeconfig.clusters)) makeAbsolute(dir, entry?.cluster, 'certificate-authority');
+  for (const entry of listed(kubeconfig.users))
+    makeAbsolute(dir, entry?.user, 'client-certificate', 'client-key', 'tokenFile');
+  return kubeconfig;
+}
+
+/** A wrong kubeconfig is complained about where it is interpreted. */
+const listed = <T>(entries: readonly T[] | undefined): readonly (T | undefined)[] =>
+  Array.isArray(entries) ? entries : [];
+
+function makeAbsolute(dir: string, fields: Fields | undefined, ...names: string[]): void {
+  for (const name of names) {
+    const file = fields?.[name];
+    if (fields !== undefined && typeof file === 'string' && file !== '' && !isAbsolute(file))
+      fields[name] = join(dir, file);
+  }
 }
 
 function find<T extends { name: string }>(file: string, kind: string, name: string, parseAll: () => T[]): T {
@@ -149,8 +180,4 @@ function attempt<T>(file: string, read: () => T): T {
   } catch (cause) {
     throw new ClusterConfigError(`cannot read kubeconfig ${file}: ${(cause as Error).message}`, { cause });
   }
-}
-
-function absolute<K extends string>(dir: string, key: K, file: string | undefined): { [P in K]?: string } {
-  return file === undefined ? {} : ({ [key]: isAbsolute(file) ? file : join(dir, file) } as { [P in K]: string });
 }

@@ -12,6 +12,8 @@ export interface HttpRequest {
   readonly path: string;
   readonly body?: string;
   readonly contentType?: string;
+  /** Beside those that every request carries, such as `range`. */
+  readonly headers?: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
 }
 
@@ -19,6 +21,8 @@ export interface HttpAnswer<Body> {
   readonly status: number;
   /** The `Retry-After` header as sent. */
   readonly retryAfter?: string;
+  /** Of a stream; names in lower case. */
+  readonly headers?: Readonly<Record<string, string | string[] | undefined>>;
   readonly body: Body;
 }
 
@@ -81,8 +85,8 @@ export class HttpTransport implements Transport {
         const { streams } = this.#poolsFor(access);
         const answer = await streams.request({ ...this.#dispatchOptions(request, access), signal: request.signal });
         const retryAfter = answer.headers['retry-after'];
-        const { statusCode: status, body } = answer;
-        return { status, body, ...(typeof retryAfter === 'string' ? { retryAfter } : {}) };
+        const { statusCode: status, body, headers } = answer;
+        return { status, body, headers, ...(typeof retryAfter === 'string' ? { retryAfter } : {}) };
       },
       (refused) => refused.destroy(),
     );
@@ -109,7 +113,10 @@ export class HttpTransport implements Transport {
     return send(renewed);
   }
 
-  #dispatchOptions({ method, path, body, contentType }: HttpRequest, access: Access): Dispatcher.DispatchOptions {
+  #dispatchOptions(
+    { method, path, body, contentType, headers }: HttpRequest,
+    access: Access,
+  ): Dispatcher.DispatchOptions {
     return {
       method,
       path: this.#prefix + path,
@@ -117,6 +124,7 @@ export class HttpTransport implements Transport {
       headers: {
         'user-agent': this.#options.userAgent,
         accept: 'application/json',
+        ...headers,
         ...access.headers,
         ...(contentType === undefined ? {} : { 'content-type': contentType }),
       },
