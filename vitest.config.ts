@@ -7,7 +7,13 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['src/**/*.test.ts', 'images/**/*.test.ts', 'test/faults/**/*.test.ts', 'scripts/**/*.test.ts'],
+          include: [
+            'src/**/*.test.ts',
+            'images/**/*.test.ts',
+            'test/cluster/**/*.test.ts',
+            'test/faults/**/*.test.ts',
+            'scripts/**/*.test.ts',
+          ],
         },
       },
       {

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { link, mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -82,7 +82,7 @@ async function go(args: readonly string[], signal: AbortSignal | undefined): Pro
 
 /** A lock file names its holder from the moment it exists, because it is linked into place: one left by a killed build is recognised. */
 async function takeLock(path: string): Promise<void> {
-  const mine = `${path}.${process.pid}`;
+  const mine = `${path}.${randomUUID()}`;
   await writeFile(mine, JSON.stringify(identify(process.pid)));
   try {
     await until(

@@ -1,10 +1,11 @@
-import { generateKeyPairSync, type webcrypto } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, type webcrypto } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import 'reflect-metadata'; // @peculiar/x509 refuses to load without it
 import * as x509 from '@peculiar/x509';
 
 const ECDSA = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
+const RSA = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' } as const;
 const YEAR_MS = 365 * 24 * 3600 * 1000;
 
 export interface Pem {
@@ -53,10 +54,13 @@ export class Authority {
     );
   }
 
+  /** Takes ECDSA P-256 keys, which are ours, and RSA keys, which are kubeadm's. */
   static async load(pem: Pem): Promise<Authority> {
-    const der = x509.PemConverter.decodeFirst(pem.key);
-    const key = await crypto.subtle.importKey('pkcs8', der, ECDSA, true, ['sign']);
-    return new Authority(pem, new x509.X509Certificate(pem.cert), key);
+    const key = createPrivateKey(pem.key);
+    const algorithm = key.asymmetricKeyType === 'rsa' ? RSA : ECDSA;
+    const der = key.export({ type: 'pkcs8', format: 'der' });
+    const imported = await crypto.subtle.importKey('pkcs8', der, algorithm, true, ['sign']);
+    return new Authority(pem, new x509.X509Certificate(pem.cert), imported);
   }
 
   async issue(subject: Subject): Promise<Pem> {
@@ -71,7 +75,7 @@ export class Authority {
       subject: [{ CN: [subject.commonName] }, ...(subject.organizations ?? []).map((o) => ({ O: [o] }))],
       issuer: this.#certificate.subject,
       ...validity(),
-      signingAlgorithm: ECDSA,
+      signingAlgorithm: this.#key.algorithm.name === RSA.name ? RSA : ECDSA,
       signingKey: this.#key,
       publicKey: keys.publicKey,
       extensions: [
