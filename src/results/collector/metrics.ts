@@ -69,7 +69,8 @@ function none(metricsProblem: string): Metrics {
 
 function kindOf(value: unknown): string {
   if (value === null) return 'null';
-  return Array.isArray(value) ? 'an array' : `a ${typeof value === 'string' ? 'text' : typeof value}`;
+  if (Array.isArray(value)) return 'an array';
+  return typeof value === 'string' ? 'a text' : typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }
 
 function describe(omitted: string[]): string {
