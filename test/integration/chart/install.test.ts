@@ -33,6 +33,26 @@ const canI = async (user: string, verb: string, resource: string, ...more: strin
     .trim()
     .startsWith('yes');
 
+/** Asked of the API server itself: `kubectl auth can-i` wants the kind in its discovery, and nothing serves that here. */
+async function mayReadLog(user: string, namespace: string): Promise<boolean> {
+  const resourceAttributes = {
+    namespace,
+    verb: 'get',
+    group: 'results.worldflux.ai',
+    resource: 'worldruns',
+    subresource: 'log',
+  };
+  const review = {
+    apiVersion: 'authorization.k8s.io/v1',
+    kind: 'SubjectAccessReview',
+    spec: { user, resourceAttributes },
+  };
+  return (
+    (await cluster.kubectl(['create', '-f', '-', '-o', 'jsonpath={.status.allowed}'], { input: stringify(review) })) ===
+    'true'
+  );
+}
+
 describe('the API server, without keeping anything,', () => {
   test.each(Object.entries(VALUE_SETS))('takes every object of: %s', async (_, values) => {
     const objects = await render(OPERATOR, values);
@@ -114,6 +134,9 @@ describe('a release', () => {
     ['update', 'leases.coordination.k8s.io/worldflux-operator', '-n', NAMESPACE],
     ['watch', 'configmaps', '-n', NAMESPACE],
     ['get', 'secrets/worldflux-operator-gateway-tls', '-n', NAMESPACE],
+    ['create', 'subjectaccessreviews.authorization.k8s.io'],
+    ['patch', 'apiservices.apiregistration.k8s.io/v1alpha1.results.worldflux.ai'],
+    ['get', 'configmaps/extension-apiserver-authentication', '-n', 'kube-system'],
   ])('lets the operator %s %s', async (verb, resource, ...more) => {
     expect(await canI(OPERATOR_USER, verb, resource, ...more)).toBe(true);
   });
@@ -134,6 +157,8 @@ describe('a release', () => {
     ['create', 'serviceaccounts', '--subresource=token', '-n', NAMESPACE],
     ['patch', 'nodes'],
     ['impersonate', 'users'],
+    ['patch', 'apiservices.apiregistration.k8s.io/v1.apps'],
+    ['get', 'configmaps/other', '-n', 'kube-system'],
   ])('does not let the operator %s %s', async (verb, resource, ...more) => {
     expect(await canI(OPERATOR_USER, verb, resource, ...more)).toBe(false);
   });
@@ -159,6 +184,8 @@ describe('a release', () => {
       { timeoutMs: 30_000 },
     );
     expect(await inTeam('editer', 'deletecollection')).toBe(true);
+    expect(await mayReadLog('viewer', 'team-a')).toBe(true);
+    expect(await mayReadLog('viewer', 'elsewhere')).toBe(false);
     expect(await inTeam('viewer', 'create')).toBe(false);
     expect(await inTeam('editer', 'patch', '--subresource=status')).toBe(false);
     expect(await canI('editer', 'create', 'worldruns.worldflux.ai', '-n', 'elsewhere')).toBe(false);

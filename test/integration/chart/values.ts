@@ -40,7 +40,14 @@ export const VALUE_SETS: Record<string, object> = {
     priorityClassName: 'system-cluster-critical',
     podAnnotations: { 'example.com/team': 'platform' },
     resources: { requests: { cpu: '1' }, limits: { memory: '2Gi' } },
-    settings: { workers: 4, logLimitMiB: 8, logLevel: 'debug', installationId: '7b0c1c52-6d5f-5d3e-8f43-6d3a4a0c8f11' },
+    settings: {
+      workers: 4,
+      logLimitMiB: 8,
+      logLevel: 'debug',
+      syncConcurrency: 2,
+      clusterRanges: ['10.0.0.0/8', 'fd00::/8'],
+      installationId: '7b0c1c52-6d5f-5d3e-8f43-6d3a4a0c8f11',
+    },
   },
   'a network policy': {
     networkPolicy: {
@@ -48,6 +55,7 @@ export const VALUE_SETS: Record<string, object> = {
       metricsFrom: [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'monitoring' } } }],
     },
   },
+  'without the results API': { resultsApi: { enabled: false } },
   'without CRDs': { crds: { enabled: false } },
   'CRDs that go with the release': { crds: { keep: false } },
 };
@@ -61,5 +69,6 @@ export const REFUSED: Record<string, { values: object; naming: RegExp }> = {
   'a digest that is none': { values: { image: { digest: 'sha256:abc' } }, naming: /image.*digest/s },
   'text for a number': { values: { settings: { workers: 'many' } }, naming: /settings.*workers/s },
   'a size that is none': { values: { store: { files: { size: 'big' } } }, naming: /files.*size/s },
+  'a range that is none': { values: { settings: { clusterRanges: ['10.0.0.0'] } }, naming: /clusterRanges/ },
   'a Secret without a name': { values: { credentialSecrets: [''] }, naming: /credentialSecrets/ },
 };
