@@ -67,16 +67,17 @@ export async function giveUp(channel: ArtifactChannel, artifact: SyncArtifact): 
 
 const isOver = ({ state }: SyncArtifact): boolean => state === 'Committed' || state === 'Skipped';
 
-/** What upstream is told of an artifact. Ranks share names, so the name tells them apart. */
+/** What upstream is told of an artifact: its file's name, not where our store keeps it. Ranks share names. */
 function requestOf({ cloudRunId, clientRunId, project }: ArtifactChannel, artifact: SyncArtifact): ArtifactRequest {
   const { name, path, rank, sizeBytes, sha256, contentType } = artifact;
   const many = rank !== null;
+  const file = path.split('/').at(-1) ?? name;
   return {
     cloudRunId,
     clientRunId,
     project,
     name: many ? `${name}.rank-${rank}` : name,
-    path: many ? `rank-${rank}/${path}` : path,
+    path: many ? `rank-${rank}/${file}` : file,
     sizeBytes,
     sha256,
     contentType,

@@ -197,15 +197,19 @@ export function buildApi(parts: ApiParts): FastifyInstance {
     reply.code(created ? 201 : 200);
     return runAnswer(run);
   });
-  route('ledgerRead', routes.ledgerRead.method, place(routes.ledgerRead.path), (request) => {
-    const project = (request.query as Record<string, string>)[dialect.names.ledger?.['project'] ?? 'project'];
-    if (project === undefined)
-      throw new Refusal(422, { detail: [{ loc: ['query', 'project'], msg: 'Field required', type: 'missing' }] });
-    return { head: state.ledger(workspaceOf(request), project).at(-1) ?? null };
-  });
-  route('ledgerWrite', routes.ledgerWrite.method, place(routes.ledgerWrite.path), (request) => ({
-    head: state.advance(workspaceOf(request), bodyOf(request, 'ledger')),
-  }));
+  if (routes.ledgerRead !== undefined) {
+    route('ledgerRead', routes.ledgerRead.method, place(routes.ledgerRead.path), (request) => {
+      const project = (request.query as Record<string, string>)[dialect.names.ledger?.['project'] ?? 'project'];
+      if (project === undefined)
+        throw new Refusal(422, { detail: [{ loc: ['query', 'project'], msg: 'Field required', type: 'missing' }] });
+      return { head: state.ledger(workspaceOf(request), project).at(-1) ?? null };
+    });
+  }
+  if (routes.ledgerWrite !== undefined) {
+    route('ledgerWrite', routes.ledgerWrite.method, place(routes.ledgerWrite.path), (request) => ({
+      head: state.advance(workspaceOf(request), bodyOf(request, 'ledger')),
+    }));
+  }
   if (routes.initiate !== undefined) {
     route('initiate', routes.initiate.method, place(routes.initiate.path), (request, reply) => {
       const artifact = state.initiate(workspaceOf(request), bodyOf(request, 'initiate'));

@@ -18,8 +18,9 @@ export interface RoutePlace {
 
 export interface Dialect {
   name: string;
-  routes: Record<'runs' | 'ledgerRead' | 'ledgerWrite', RoutePlace> &
-    Partial<Record<'initiate' | 'commit' | 'abort', RoutePlace>>;
+  routes: { runs: RoutePlace } & Partial<
+    Record<'ledgerRead' | 'ledgerWrite' | 'initiate' | 'commit' | 'abort', RoutePlace>
+  >;
   names: Partial<Record<BodyName, Names>>;
   /** Everything of `POST runs` lies in one object of this name. */
   wrapRun?: string;
@@ -136,4 +137,13 @@ export const withoutArtifacts: Dialect = {
   routes: documented,
 };
 
-export const DIALECTS: readonly Dialect[] = [plain, nested, renamed, demanding, withoutArtifacts];
+/** Keeps no ledger: its runs need not go one after the other. */
+export const withoutLedger: Dialect = {
+  ...plain,
+  name: 'withoutLedger',
+  routes: Object.fromEntries(
+    Object.entries(plain.routes).filter(([name]) => !name.startsWith('ledger')),
+  ) as Dialect['routes'],
+};
+
+export const DIALECTS: readonly Dialect[] = [plain, nested, renamed, demanding, withoutArtifacts, withoutLedger];

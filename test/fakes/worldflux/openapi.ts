@@ -112,11 +112,11 @@ export function openApiOf(dialect: Dialect): Json {
   const { routes } = dialect;
   const projectName = dialect.names.ledger?.['project'] ?? 'project';
   put(routes.runs, operation(routes.runs, [], bodyOf('runs')));
-  put(
-    routes.ledgerRead,
-    operation(routes.ledgerRead, [{ name: projectName, in: 'query', required: true, schema: { type: 'string' } }]),
-  );
-  put(routes.ledgerWrite, operation(routes.ledgerWrite, [], bodyOf('ledger')));
+  if (routes.ledgerRead !== undefined) {
+    const scope = { name: projectName, in: 'query', required: true, schema: { type: 'string' } };
+    put(routes.ledgerRead, operation(routes.ledgerRead, [scope]));
+  }
+  if (routes.ledgerWrite !== undefined) put(routes.ledgerWrite, operation(routes.ledgerWrite, [], bodyOf('ledger')));
   for (const name of ['initiate', 'commit', 'abort'] as const) {
     const place = routes[name];
     if (place !== undefined) put(place, operation(place, [], bodyOf(name)));

@@ -21,6 +21,8 @@ export class Traffic {
   readonly requests: SeenRequest[] = [];
   /** What no well-behaved client does: a key on the upload host, a route that sync has no business with. */
   readonly violations: string[] = [];
+  /** Connections' requests that came in, also those that an outage swallowed. */
+  accepted = 0;
   #open = 0;
   #peak = 0;
 
@@ -29,6 +31,7 @@ export class Traffic {
   }
 
   begin(): void {
+    this.accepted += 1;
     this.#open += 1;
     this.#peak = Math.max(this.#peak, this.#open);
   }
