@@ -75,13 +75,23 @@ export class KubeCluster implements Cluster, ProfileCluster {
     await this.#client.delete(CONFIG_MAPS, { namespace: pin.namespace, name: pin.name }, { uid: pin.uid });
   }
 
+  async podTrouble(pod: Ref & { uid: string }): Promise<string> {
+    return this.#lastWarning(pod, ['Failed', 'FailedMount', 'FailedAttachVolume', 'FailedCreatePodSandBox']);
+  }
+
   async jobTrouble(job: Ref & { uid: string }): Promise<string> {
-    // events.k8s.io has no field selector on the reason; a Job has a handful of events at most.
-    let words = '';
-    for await (const event of this.#client.list(EVENTS, { namespace: job.namespace, fieldSelector: `regarding.uid=${job.uid}` })) {
-      if (event.reason === 'FailedCreate') words = event.note ?? '';
+    return this.#lastWarning(job, ['FailedCreate']);
+  }
+
+  async #lastWarning(of: Ref & { uid: string }, reasons: readonly string[]): Promise<string> {
+    // events.k8s.io has no field selector on the reason; one object has a handful of events at most.
+    let last = { at: '', words: '' };
+    for await (const event of this.#client.list(EVENTS, { namespace: of.namespace, fieldSelector: `regarding.uid=${of.uid}` })) {
+      if (!reasons.includes(event.reason ?? '')) continue;
+      const at = event.series?.lastObservedTime ?? event.deprecatedLastTimestamp ?? event.eventTime ?? '';
+      if (at >= last.at) last = { at, words: event.note ?? '' };
     }
-    return words;
+    return last.words;
   }
 
   async applyProfileStatus(profile: { name: string; uid: string }, status: object): Promise<void> {

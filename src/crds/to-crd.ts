@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { API_VERSION, GROUP, VERSION } from './common.ts';
+import { API_VERSION, GROUP, VERSION, type CelRule } from './common.ts';
 import { runtimeProfileSpec, runtimeProfileStatus } from './runtime-profile.ts';
-import { worldRunSpec } from './world-run.ts';
+import { worldRunSpec, worldRunSpecFieldRules } from './world-run.ts';
 import { INITIAL_STATUS, worldRunStatus } from './world-run-status.ts';
 
 /**
@@ -63,7 +63,7 @@ export function toStructural(node: Json, path = ''): Json {
       case 'maximum':
       case 'minimum':
         // zod states the safe-integer range of every integer; it is noise in `kubectl explain`.
-        if (Math.abs(value as number) < 2_147_483_647) out[key] = value;
+        if (Math.abs(value as number) < Number.MAX_SAFE_INTEGER) out[key] = value;
         break;
       default:
         out[key] = value;
@@ -86,9 +86,20 @@ interface Kind {
   scope: 'Namespaced' | 'Cluster';
   description: string;
   spec: z.ZodType;
+  /** Further rules at single fields of the spec. */
+  specFieldRules?: Record<string, CelRule[]>;
   status: z.ZodType;
   statusDefault?: unknown;
   columns: PrinterColumn[];
+}
+
+function withFieldRules(schema: Json, rules: Record<string, CelRule[]>): Json {
+  const properties = schema['properties'] as Record<string, Json>;
+  for (const [field, more] of Object.entries(rules)) {
+    const own = (properties[field]!['x-kubernetes-validations'] ?? []) as CelRule[];
+    properties[field]!['x-kubernetes-validations'] = [...own, ...more];
+  }
+  return schema;
 }
 
 function crd(k: Kind): Json {
@@ -125,7 +136,7 @@ function crd(k: Kind): Json {
                 apiVersion: { type: 'string' },
                 kind: { type: 'string' },
                 metadata: { type: 'object' },
-                spec: structuralSchema(k.spec),
+                spec: withFieldRules(structuralSchema(k.spec), k.specFieldRules ?? {}),
                 status,
               },
             },
@@ -146,6 +157,7 @@ export const worldRunCrd = crd({
   scope: 'Namespaced',
   description: `One run of a world model (${API_VERSION}): what to run, what to keep, how long it may take.`,
   spec: worldRunSpec.describe('What to run. Fixed from creation, except suspend, cancel, sync.mode and ttlSecondsAfterFinished.'),
+  specFieldRules: worldRunSpecFieldRules,
   status: worldRunStatus.describe('Written by the operator alone.'),
   statusDefault: INITIAL_STATUS,
   columns: [

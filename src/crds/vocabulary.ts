@@ -32,7 +32,7 @@ export const WAITING_REASONS = {
   ConcurrencyLimit: 'The profile allows no further run at the same time; the run waits for its turn.',
   Queued: 'The Job waits for its queue (Kueue) to admit it.',
   Unschedulable: 'No node can take the pod now; the scheduler’s words are in the message.',
-  SecretMissing: 'A Secret or ConfigMap that the run names is not in its namespace.',
+  SecretMissing: 'A Secret or ConfigMap (or a key in it) that the run needs is not in its namespace.',
   ImagePullBackOff: 'The image cannot be pulled; the runtime’s words are in the message.',
   PodPreparing: 'The pod has a node: images are pulled, volumes mounted, the source fetched.',
   JobNameTaken: 'A Job that this run did not make has the name that the run’s Job needs.',

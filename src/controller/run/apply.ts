@@ -92,6 +92,13 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
       ctx.seen.pods(await cluster.readPods({ namespace: run.namespace, uid: decision.job.uid }));
       memory.podsRead.add(decision.job.uid);
       return;
+    case 'askWhyPodWaits':
+      memory.podTrouble = {
+        podUid: decision.pod.uid,
+        message: await cluster.podTrouble({ namespace: run.namespace, ...decision.pod }),
+        at: ctx.now(),
+      };
+      return;
     case 'requestCollect':
       memory.collectSince = ctx.now();
       return;
@@ -153,6 +160,7 @@ function forgetAttempt({ memory }: World): void {
   memory.seenJob = undefined;
   memory.collectSince = undefined;
   memory.jobTrouble = undefined;
+  memory.podTrouble = undefined;
   memory.logTries.clear();
 }
 

@@ -16,6 +16,7 @@ const running = aRun()
   .attempt({ number: 1, jobUID: 'job-1', podSetStartedAt: at(0), node: 'node-1', startedAt: at(2) })
   .saying(RUNNING, 2);
 const job = aJob().started();
+const preparing = aPod().scheduled().view();
 const silent = aProfile().withoutCollector();
 const rank = (n: number) => aPod().ofRank(n).running(2);
 /** The log is not to be had. */
@@ -55,7 +56,19 @@ describe('before it runs', () => {
       'askWhyNoPods',
     ],
     ['a normal start is not worth a word', { now: 7, jobs: [job], pods: [aPod().scheduled()] }, 'nothing'],
-    ['a long one is', { now: 8, jobs: [job], pods: [aPod().scheduled()] }, 'say PodPreparing'],
+    ['a long one is: the kubelet is asked why', { now: 8, jobs: [job], pods: [aPod().scheduled()] }, 'askWhyPodWaits'],
+    ...(
+      [
+        ['and when it says nothing, that is said', '', 'say PodPreparing'],
+        ['a volume that cannot be mounted is said', 'MountVolume.SetUp failed for volume "data"', 'say PodPreparing'],
+        ['a Secret that is missing is said', 'Error: secret "hf" not found', 'say SecretMissing'],
+        ['a key that is missing is said', "couldn't find key token in Secret team/hf", 'say SecretMissing'],
+      ] as const
+    ).map(([name, message, expected]): [string, Scene, string] => [
+      name,
+      { now: 8, jobs: [job], pods: [aPod().scheduled()], memory: { podTrouble: { podUid: preparing.uid, message, at: ms(8) } } },
+      expected,
+    ]),
     [
       'Unschedulable is said within seconds',
       { now: 2, jobs: [job], pods: [aPod().unschedulable()] },
@@ -150,7 +163,8 @@ describe('three clocks', () => {
 
   test('each is looked at when it is due', () => {
     expect(decided({ now: 10, run, jobs: [job], pods: [aPod().unschedulable()] })).toMatchObject({ againMs: 90_000 });
-    expect(decided({ now: 30, run, jobs: [job], pods: [aPod().scheduled(10)] })).toMatchObject({ againMs: 30_000 });
+    const asked = { podTrouble: { podUid: preparing.uid, message: '', at: ms(30) } };
+    expect(decided({ now: 30, run, jobs: [job], pods: [aPod().scheduled(10)], memory: asked })).toMatchObject({ againMs: 30_000 });
     expect(decided({ now: 52, run: started, jobs: [job], pods: [aPod().running(2)] })).toMatchObject({
       againMs: 150_000,
     });

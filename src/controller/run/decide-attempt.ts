@@ -221,7 +221,19 @@ function watch(attempt: Attempt): Decision {
   if (waiting === undefined) return watchWithoutPods(attempt, age, left);
   const settleMs = SETTLE_MS[waiting.reason as keyof typeof SETTLE_MS] ?? 0;
   if (age < settleMs) return { do: 'nothing', againMs: settleMs - age };
+  if (waiting.reason === 'PodPreparing') return watchPreparing(attempt, waiting.message, left);
   return say(attempt, { is: 'waiting', reason: waiting.reason, message: waiting.message, admitted: true }, left);
+}
+
+/** A volume that cannot be mounted, and beside a sidecar a missing Secret too, stand only in the kubelet's events. */
+function watchPreparing(attempt: Attempt, message: string, left: number): Decision {
+  const { world, seen } = attempt;
+  const pod = seen.find(({ state }) => state.at === 'waiting')!.pod;
+  const { podTrouble } = world.memory;
+  if (podTrouble?.podUid !== pod.uid || world.now - podTrouble.at >= ASK_AGAIN_MS) return { do: 'askWhyPodWaits', pod };
+  const words = podTrouble.message;
+  const reason = /(secret|configmap).*not found|couldn't find key/i.test(words) ? 'SecretMissing' : 'PodPreparing';
+  return say(attempt, { is: 'waiting', reason, message: words === '' ? message : words, admitted: true }, Math.min(left, ASK_AGAIN_MS));
 }
 
 /** The Job controller says only in an event why it cannot make pods: a quota, an admission policy. */

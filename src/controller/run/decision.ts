@@ -36,6 +36,7 @@ export type Decision =
   | { do: 'createJob'; number: number; profile: { name: string; digest: string; spec: RuntimeProfileSpec } }
   | { do: 'confirmJobGone'; name: string; uid: string }
   | { do: 'askWhyNoPods'; job: { uid: string; name: string } }
+  | { do: 'askWhyPodWaits'; pod: { uid: string; name: string } }
   /** A live read: the Job has ended, and the pods that the cache knows do not say why. */
   | { do: 'readPods'; job: { uid: string } }
   | { do: 'requestCollect'; reason: string }

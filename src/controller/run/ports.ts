@@ -34,6 +34,8 @@ export interface Cluster {
   deletePin(ref: Ref & { uid: string }): Promise<void>;
   /** What the Job controller last complained of; empty when it did not. */
   jobTrouble(job: Ref & { uid: string }): Promise<string>;
+  /** What the kubelet last complained of while it prepares a pod (a volume, a Secret); empty when it did not. */
+  podTrouble(pod: Ref & { uid: string }): Promise<string>;
 }
 
 /** Results as the controller uses them: the hub, the log reader and the run store behind one face. */

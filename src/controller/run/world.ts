@@ -53,6 +53,8 @@ export interface RunMemory {
   refusedBy: { message: string; at: number } | undefined;
   /** Why a Job has no pods, in the Job controller's words. */
   jobTrouble: { jobUid: string; message: string; at: number } | undefined;
+  /** Why a pod is still being prepared, in the kubelet's words. */
+  podTrouble: { podUid: string; message: string; at: number } | undefined;
   /** When this process last wrote the run's status; milliseconds since the epoch. */
   wroteAt: number;
   /** Results were asked for; milliseconds since the epoch. */
@@ -81,6 +83,7 @@ export function emptyMemory(): RunMemory {
     nameTaken: undefined,
     refusedBy: undefined,
     jobTrouble: undefined,
+    podTrouble: undefined,
     wroteAt: 0,
     collectSince: undefined,
     podsRead: new Set(),
