@@ -4,7 +4,17 @@ import { runtimeProfileCrd, worldRunCrd } from '../src/crds/to-crd.ts';
 
 /** The reference pages that are written by machine: fields, reasons, settings. */
 
-type Schema = { type?: string; description?: string; default?: unknown; enum?: unknown[]; properties?: Record<string, Schema>; items?: Schema; additionalProperties?: Schema; required?: string[]; pattern?: string };
+type Schema = {
+  type?: string;
+  description?: string;
+  default?: unknown;
+  enum?: unknown[];
+  properties?: Record<string, Schema>;
+  items?: Schema;
+  additionalProperties?: Schema;
+  required?: string[];
+  pattern?: string;
+};
 
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 
@@ -18,10 +28,16 @@ function typeOf(schema: Schema): string {
 function rows(schema: Schema, path: string): string[] {
   return Object.entries(schema.properties ?? {}).flatMap(([name, child]) => {
     const at = path === '' ? name : `${path}.${name}`;
-    const facts = child.default === undefined || (typeof child.default === 'object' && child.properties !== undefined) ? '' : `\`${JSON.stringify(child.default)}\``;
+    const facts =
+      child.default === undefined || (typeof child.default === 'object' && child.properties !== undefined)
+        ? ''
+        : `\`${JSON.stringify(child.default)}\``;
     const required = schema.required?.includes(name) === true ? 'yes' : '';
     const inner = child.type === 'array' ? rows(child.items ?? {}, `${at}[]`) : rows(child, at);
-    return [`| \`${at}\` | ${cell(typeOf(child))} | ${required} | ${cell(facts)} | ${cell(child.description ?? '')} |`, ...inner];
+    return [
+      `| \`${at}\` | ${cell(typeOf(child))} | ${required} | ${cell(facts)} | ${cell(child.description ?? '')} |`,
+      ...inner,
+    ];
   });
 }
 
@@ -41,11 +57,18 @@ const GROUPS = [
   ['While a run is at work', vocabulary.PROGRESS_REASONS],
   ['How a run ended', vocabulary.OUTCOME_REASONS],
   ['What became of its results', vocabulary.RESULT_REASONS],
+  ['Whether it is at WorldFlux', vocabulary.SYNC_REASONS],
   ['On a RuntimeProfile', vocabulary.PROFILE_REASONS],
+  ['On a RuntimeProfile that syncs', vocabulary.SYNC_PROFILE_REASONS],
 ] as const;
 
 function reasonPage(): string {
-  const groups = GROUPS.map(([title, words]) => `## ${title}\n\n| Word | Meaning |\n| --- | --- |\n${Object.entries(words).map(([word, meaning]) => `| \`${word}\` | ${cell(meaning)} |`).join('\n')}\n`);
+  const groups = GROUPS.map(
+    ([title, words]) =>
+      `## ${title}\n\n| Word | Meaning |\n| --- | --- |\n${Object.entries(words)
+        .map(([word, meaning]) => `| \`${word}\` | ${cell(meaning)} |`)
+        .join('\n')}\n`,
+  );
   const retryable = vocabulary.RETRYABLE_REASONS.map((r) => `\`${r}\``).join(', ');
   return `# Conditions and reasons\n\n${generated('src/crds/vocabulary.ts')} What to do about each: [troubleshooting](../troubleshooting.md).\n\n${groups.join('\n')}\n\`spec.retry.onReasons\` may name ${retryable}.\n`;
 }
