@@ -13,6 +13,7 @@ import {
   refuseForeign,
   removeFrom,
 } from './steps.ts';
+import { artifactPath } from './stored.ts';
 import { CLUSTER, contextTarget, ownTarget, type Target } from './target.ts';
 
 export interface DemoOptions {
@@ -69,6 +70,7 @@ function goOn(target: Target, context: string | undefined): void {
     target.shellLine,
     `kubectl -n ${RUN_NAMESPACE} get worldruns -o wide`,
     `kubectl -n ${RUN_NAMESPACE} get worldrun dreamer-style-light -o yaml`,
+    `kubectl get --raw '${artifactPath('dreamer-style-light', 'prediction')}' > prediction.png`,
     'kubectl explain worldrun.spec',
     `kubectl -n ${NAMESPACE} logs deploy/worldflux-operator`,
     down.padEnd(52) + dim('# removes everything that the demo made'),

@@ -11,8 +11,8 @@ export interface Run {
     progress?: { percent?: number; step?: number; etaSeconds?: number };
     manifest?: { metrics?: Record<string, number>; gpu?: { resource: string; per_node: number } | null };
     manifestDigest?: string;
-    result?: { log?: { path: string; bytes: number; complete: boolean } };
-    artifacts?: { name: string; path: string; sizeBytes?: number; sha256?: string; state: string }[];
+    result?: { log?: { bytes: number; complete: boolean } };
+    artifacts?: { name: string; sizeBytes?: number; sha256?: string; state: string }[];
     attempts?: { node?: string }[];
   };
 }

@@ -1,7 +1,9 @@
 import { stringify } from 'yaml';
+import { digestOf } from '../../src/crds/manifest.ts';
+import type { KubeClient } from '../../src/kube/client.ts';
 import { condition, RUN_NAMESPACE, type Run } from './runs.ts';
 import { bold, dim, green, heading, indented, red, say } from './screen.ts';
-import { measure, readText } from './stored.ts';
+import { artifactPath, logPath, measure, readText } from './stored.ts';
 import type { Target } from './target.ts';
 
 const LOG_LINES = 12;
@@ -24,13 +26,24 @@ export async function showResults(target: Target, runs: readonly Run[]): Promise
   heading(`The manifest of ${name}`);
   say(dim(`$ kubectl -n ${RUN_NAMESPACE} get worldrun ${name} -o jsonpath='{.status.manifest}'`));
   say(indented(stringify(main.status?.manifest ?? {}, { lineWidth: 0 })));
-  say(dim(indented(`its digest: ${main.status?.manifestDigest ?? 'none'} (SHA-256 of the RFC 8785 form)`)));
+  const digest = main.status?.manifestDigest;
+  const agrees = digest !== undefined && digestOf(main.status?.manifest) === digest;
+  say(
+    indented(
+      `${dim(`its digest, SHA-256 of the RFC 8785 form: ${digest ?? 'none'}, computed again:`)} ${agrees ? green('the same') : red('not the same')}`,
+    ),
+  );
 
-  heading('Metrics');
-  for (const run of runs) showMetrics(run);
+  heading('Metrics of the others');
+  for (const run of runs) if (run !== main) showMetrics(run);
 
-  await showLog(target, main);
-  await showArtifacts(target, runs);
+  const client = target.connect();
+  try {
+    await showLog(client, main);
+    await showArtifacts(client, runs);
+  } finally {
+    await client.close();
+  }
 }
 
 async function shown(target: Target, args: readonly string[]): Promise<void> {
@@ -52,36 +65,38 @@ function showMetrics(run: Run): void {
   for (const [name, value] of metrics) say(indented(`${name.padEnd(width)}  ${value}`, 4));
 }
 
-async function showLog(target: Target, run: Run): Promise<void> {
+async function showLog(client: KubeClient, run: Run): Promise<void> {
+  const { name } = run.metadata;
   const log = run.status?.result?.log;
-  heading(`The stored log of ${run.metadata.name}`);
+  heading(`The log of ${name}`);
   if (log === undefined) return say(indented(dim('none')));
-  const lines = (await readText(target, log.path)).trimEnd().split('\n');
+  say(dim(`$ kubectl get --raw ${logPath(name)}`));
+  const lines = (await readText(client, logPath(name))).trimEnd().split('\n');
   const left = lines.length - LOG_LINES;
   if (left > 0) say(indented(dim(`… ${left} lines before`)));
   say(indented(lines.slice(-LOG_LINES).join('\n')));
-  say(dim(indented(`${log.bytes} bytes, ${log.complete ? 'complete' : 'not complete'}; in the store as ${log.path}`)));
+  say(dim(indented(`${log.bytes} bytes, ${log.complete ? 'complete' : 'not complete'}`)));
 }
 
-async function showArtifacts(target: Target, runs: readonly Run[]): Promise<void> {
-  heading('Artifacts, and whether the stored bytes still have the recorded digest');
+async function showArtifacts(client: KubeClient, runs: readonly Run[]): Promise<void> {
+  heading('Artifacts, read back and compared with the digest in the manifest');
+  say(dim(`$ kubectl get --raw '${artifactPath('RUN', 'NAME')}' > FILE`));
   const kept = runs.flatMap((run) =>
     (run.status?.artifacts ?? []).map((artifact) => ({ run: run.metadata.name, ...artifact })),
   );
-  const found = await measure(
-    target,
-    kept.filter(({ state }) => state === 'Stored').map(({ path }) => path),
-  );
-  for (const { run, name, path, sha256 = '', sizeBytes = 0, state } of kept) {
-    const stored = found[path];
-    const agrees =
-      stored !== undefined && stored.sha256 === sha256.replace(/^sha256:/, '') && stored.bytes === sizeBytes;
+  for (const { run, name, sha256 = '', sizeBytes = 0, state } of kept) {
+    const read = state === 'Stored' ? await measure(client, artifactPath(run, name)) : undefined;
+    const verdict =
+      read === undefined
+        ? red(state)
+        : read.sha256 === sha256 && read.bytes === sizeBytes
+          ? green('the same')
+          : red('not the same');
     say(
       indented(
-        `${run.padEnd(20)} ${name.padEnd(12)} ${String(sizeBytes).padStart(9)} bytes  ${sha256 || '-'}  ${agrees ? green('the same') : red(state)}`,
+        `${run.padEnd(20)} ${name.padEnd(12)} ${String(sizeBytes).padStart(9)} bytes  ${sha256 || '-'}  ${verdict}`,
       ),
     );
-    say(dim(indented(path, 4)));
   }
   if (kept.length === 0) say(indented(dim('none')));
 }

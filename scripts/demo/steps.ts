@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { SMOKE_IMAGES } from '../../images/index.ts';
+import { API_SERVICE } from '../../src/results/api/registration.ts';
 import { buildImage } from '../../test/cluster/images.ts';
 import { OPERATOR_IMAGE, operatorImage } from '../../test/cluster/operator-image.ts';
 import { run } from '../../test/cluster/process.ts';
@@ -50,6 +51,9 @@ export async function installOperator(target: Target, helm: string, images: Reco
     crds: { keep: false },
   };
   await upgrade(target, helm, 'worldflux-operator', ['--values', '-', '--wait', '--timeout', '3m'], stringify(values));
+  await target.kubectl(['wait', '--for=condition=Available', `apiservice/${API_SERVICE}`, '--timeout=60s'], {
+    timeoutMs: 70_000,
+  });
 }
 
 export async function installProfiles(target: Target, helm: string): Promise<void> {

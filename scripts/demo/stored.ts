@@ -1,47 +1,33 @@
-import { NAMESPACE } from '../chart/install.ts';
-import type { Target } from './target.ts';
+import { createHash } from 'node:crypto';
+import type { KubeClient } from '../../src/kube/client.ts';
+import { resultsPath } from '../../src/results/api/protocol.ts';
+import { RUN_NAMESPACE } from './runs.ts';
 
-/**
- * Reads what the operator keeps, where it lies: in the volume of the operator's pod. It needs the right to exec there,
- * which an administrator has and the operator itself has not.
- */
-const STORE = '/var/lib/worldflux/store/v1';
+/** What is read here comes through the API server, with the rights of whoever runs the demo; `kubectl get --raw` does the same. */
+const READ_MS = 60_000;
 
-async function inOperator(target: Target, script: string, argument: string): Promise<string> {
-  const find = `const { createReadStream, readdirSync } = require('node:fs');
-const file = (key) => { for (const id of readdirSync('${STORE}')) return '${STORE}/' + id + '/objects/' + key; };
-`;
-  return target.kubectl(
-    ['-n', NAMESPACE, 'exec', 'deploy/worldflux-operator', '--', 'node', '-e', find + script, argument],
-    {
-      timeoutMs: 60_000,
-    },
-  );
+export const logPath = (run: string): string => resultsPath({ namespace: RUN_NAMESPACE, name: run }, 'log');
+export const artifactPath = (run: string, name: string): string =>
+  resultsPath({ namespace: RUN_NAMESPACE, name: run }, 'artifacts', { name });
+
+/** The whole answer as text. */
+export async function readText(client: KubeClient, path: string): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of await open(client, path)) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString('utf8');
 }
 
-/** A text object of the store. */
-export function readText(target: Target, key: string): Promise<string> {
-  return inOperator(target, 'createReadStream(file(process.argv[1])).pipe(process.stdout)', key);
-}
-
-/** Size and SHA-256 of the bytes as they lie there now, by key. */
-export async function measure(
-  target: Target,
-  keys: readonly string[],
-): Promise<Record<string, { bytes: number; sha256: string }>> {
-  const script = `
-(async () => {
-  const found = {};
-  for (const key of JSON.parse(process.argv[1])) {
-    const hash = require('node:crypto').createHash('sha256');
-    let bytes = 0;
-    for await (const chunk of createReadStream(file(key))) { hash.update(chunk); bytes += chunk.length; }
-    found[key] = { bytes, sha256: hash.digest('hex') };
+/** How many bytes come, and their SHA-256 as `sha256:<hex>`. */
+export async function measure(client: KubeClient, path: string): Promise<{ bytes: number; sha256: string }> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  for await (const chunk of await open(client, path)) {
+    hash.update(chunk as Buffer);
+    bytes += (chunk as Buffer).length;
   }
-  console.log(JSON.stringify(found));
-})();`;
-  return JSON.parse(await inOperator(target, script, JSON.stringify(keys))) as Record<
-    string,
-    { bytes: number; sha256: string }
-  >;
+  return { bytes, sha256: `sha256:${hash.digest('hex')}` };
+}
+
+async function open(client: KubeClient, path: string): Promise<AsyncIterable<unknown>> {
+  return (await client.open(path, { signal: AbortSignal.timeout(READ_MS) })).body;
 }

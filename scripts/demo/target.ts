@@ -1,9 +1,13 @@
-import { join } from 'node:path';
+import { homedir } from 'node:os';
+import { delimiter, join } from 'node:path';
 import { readFile, writeFile } from 'node:fs/promises';
 import { attachCluster, startCluster, whyNot, type Cluster } from '../../test/cluster/index.ts';
+import { KubeClient } from '../../src/kube/client.ts';
+import { loadClusterConfig, loadKubeconfigs } from '../../src/kube/config.ts';
 import { run } from '../../test/cluster/process.ts';
 
 export const CLUSTER = 'demo';
+const USER_AGENT = 'worldflux-demo';
 
 export interface KubectlOptions {
   input?: string;
@@ -19,6 +23,8 @@ export interface Target {
   /** Whether the whole cluster is the demo's, to do with as it likes. */
   own: boolean;
   kubectl(args: readonly string[], options?: KubectlOptions): Promise<string>;
+  /** For what kubectl cannot hand on unchanged: bytes. */
+  connect(): KubeClient;
   /** Makes an image of this archive available and returns the reference that pods name. */
   load(tag: string, archive: string): Promise<string>;
   /** Makes one node look as if it had GPUs; absent where the nodes are not ours. */
@@ -48,6 +54,7 @@ Install that, or Docker with kind and kubectl, or name a cluster of yours with: 
     helmArgs: [`--kubeconfig=${cluster.kubeconfig}`],
     shellLine: `export KUBECONFIG=${cluster.kubeconfig}`,
     kubectl: (args, options) => cluster.kubectl(args, options),
+    connect: () => KubeClient.connect(loadClusterConfig({ file: cluster.kubeconfig }), { userAgent: USER_AGENT }),
     load: async (tag, archive) => {
       const loaded = await readLoaded(cluster);
       // The archive's path holds the digest of what it was built from.
@@ -73,12 +80,14 @@ async function readLoaded(cluster: Cluster): Promise<Record<string, string>> {
 export async function contextTarget(context: string, registry: string | undefined): Promise<Target> {
   const kubectl: Target['kubectl'] = (args, options = {}) => run(['kubectl', `--context=${context}`, ...args], options);
   await kubectl(['get', '--raw', '/readyz'], { timeoutMs: 20_000 });
+  const files = (process.env['KUBECONFIG'] ?? join(homedir(), '.kube', 'config')).split(delimiter);
   const kindName = context.startsWith('kind-') ? context.slice('kind-'.length) : undefined;
   return {
     own: false,
     helmArgs: [`--kube-context=${context}`],
     shellLine: `kubectl config use-context ${context}`,
     kubectl,
+    connect: () => KubeClient.connect(loadKubeconfigs(files, context), { userAgent: USER_AGENT }),
     load: async (tag, archive) => {
       if (kindName !== undefined && registry === undefined) {
         await run(['kind', 'load', 'image-archive', archive, '--name', kindName], { timeoutMs: 300_000 });

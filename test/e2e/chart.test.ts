@@ -1,0 +1,193 @@
+import { readFile } from 'node:fs/promises';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { findHelm } from '../../scripts/chart/helm.ts';
+import { manifestSchema } from '../../src/crds/manifest.ts';
+import { API_SERVICE } from '../../src/results/api/registration.ts';
+import { resultsPath } from '../../src/results/api/protocol.ts';
+import { isKubeError } from '../../src/kube/errors.ts';
+import { attachCluster, type Cluster } from '../cluster/index.ts';
+import { OPERATOR_IMAGE, operatorImage } from '../cluster/operator-image.ts';
+import { run, until } from '../cluster/process.ts';
+import { busyboxImage } from '../cluster/small-images.ts';
+import { helm, OPERATOR } from '../integration/chart/helm.ts';
+import { installCrds } from '../integration/install-crds.ts';
+import { condition, Kit, SHELL_PROFILE } from './kit.ts';
+
+/** The operator as users have it: in a pod, under the chart's security context, with the chart's rights and no others. */
+let cluster: Cluster;
+let kit: Kit;
+const namespace = `chart-${Date.now().toString(36)}`;
+const PROFILE = 'chart-shell';
+
+beforeAll(async () => {
+  const attached = await attachCluster(inject('cluster'));
+  if (attached === undefined) throw new Error('the layer has no cluster');
+  cluster = attached;
+  await cluster.loadImage(await busyboxImage());
+  await cluster.loadImage(await operatorImage());
+  await installCrds(cluster);
+  kit = await Kit.open(cluster, `${namespace}-runs`);
+  await kit.ensureNamespace(namespace, { 'pod-security.kubernetes.io/enforce': 'restricted' });
+  const [repository, tag] = OPERATOR_IMAGE.split(/:(?=[^:]*$)/);
+  // The other files of this layer put the CRDs there; helm would not take them over.
+  const values = { crds: { enabled: false }, image: { repository, tag }, store: { files: { size: '1Gi' } } };
+  await helm(['install', 'worldflux-operator', OPERATOR, '--namespace', namespace, '--wait', '--timeout', '90s'], {
+    values,
+    kubeconfig: cluster.kubeconfig,
+  });
+  await kit.apply(
+    kit.profile(PROFILE, { ...SHELL_PROFILE, overrides: { nodes: { max: 2 } } }),
+    kit.profile('chart-classes', { ...SHELL_PROFILE, priorityClassName: 'none-such', runtimeClassName: 'none-such' }),
+  );
+}, 600_000);
+
+afterAll(async () => {
+  // Its log is in its pod, and gone with it: what it complained about is the first thing to look at when a test failed.
+  const log = await cluster.kubectl(['-n', namespace, 'logs', 'deploy/worldflux-operator']);
+  const complaints = log.split('\n').filter((line) => /"level":[456]0/.test(line));
+  if (complaints.length > 0)
+    console.log(`${complaints.length} complaints of the operator, the last ones:\n${complaints.slice(-10).join('\n')}`);
+  await run([
+    await findHelm({ install: true }),
+    'uninstall',
+    'worldflux-operator',
+    '--namespace',
+    namespace,
+    '--ignore-not-found',
+    `--kubeconfig=${cluster.kubeconfig}`,
+  ]);
+  await cluster.kubectl(['delete', 'runtimeprofiles', PROFILE, 'chart-classes', '--ignore-not-found', '--wait=false']);
+  await cluster.kubectl(['delete', 'namespace', namespace, '--wait=false']);
+  await kit.close();
+}, 120_000);
+
+const inOutput = (script: string): string => `cd /worldflux/output && ${script}`;
+
+test('installed by its chart, the operator does its whole job', async () => {
+  await kit.apply(
+    kit.shell('everything', PROFILE, inOutput(`echo hello; echo '{"loss": 0.5}' > metrics.json; echo kept > model`), {
+      outputs: { artifacts: [{ name: 'model', path: 'model' }] },
+    }),
+    kit.shell('two-nodes', PROFILE, 'true', { nodes: 2 }),
+    kit.shell('failing', PROFILE, 'exit 3'),
+    kit.shell('forgotten', PROFILE, 'true', { ttlSecondsAfterFinished: 0 }),
+    kit.shell('cancelled', PROFILE, 'sleep 300', { timeouts: { uploadSeconds: 5 } }),
+  );
+  await kit.until('cancelled', (found) => condition(found, 'Ready')?.reason === 'Running');
+  await kit.patch('cancelled', { cancel: true });
+
+  const everything = await kit.finished('everything');
+  expect(condition(everything, 'ResultsStored')).toMatchObject({ status: 'True' });
+  expect(manifestSchema.parse(everything.status!.manifest)).toMatchObject({
+    status: 'succeeded',
+    metrics: { loss: 0.5 },
+  });
+  expect(everything.status!.artifacts).toMatchObject([{ name: 'model', state: 'Stored', sizeBytes: 5 }]);
+  expect(everything.status!.result!.log).toMatchObject({ complete: true, bytes: expect.any(Number) });
+  expect(condition(await kit.finished('two-nodes'), 'Succeeded')).toMatchObject({ status: 'True' });
+  expect(condition(await kit.finished('failing'), 'Succeeded')).toMatchObject({
+    status: 'False',
+    reason: 'NonZeroExit',
+  });
+  expect(condition(await kit.finished('cancelled'), 'Succeeded')).toMatchObject({
+    status: 'False',
+    reason: 'Cancelled',
+  });
+  await until(
+    'the run without a time to live to go',
+    () =>
+      kit.get('forgotten').then(
+        () => undefined,
+        (error: unknown) => isKubeError(error, 'notFound') || undefined,
+      ),
+    { timeoutMs: 60_000 },
+  );
+  await kit.untilProfile('chart-classes', (profile) => condition(profile, 'Ready')?.status === 'False');
+}, 300_000);
+
+test('what it kept is read through the API server after the pod is gone, by those whom the namespace lets', async () => {
+  await cluster.kubectl(['-n', kit.namespace, 'delete', 'pods', '-l', 'worldflux.ai/run=everything'], {
+    timeoutMs: 90_000,
+  });
+  await cluster.kubectl(['wait', '--for=condition=Available', `apiservice/${API_SERVICE}`, '--timeout=60s'], {
+    timeoutMs: 70_000,
+  });
+  const path = resultsPath({ namespace: kit.namespace, name: 'everything' }, 'log');
+  expect(await cluster.kubectl(['get', '--raw', path])).toContain('hello');
+  const viewer = await cluster.userKubeconfig({ name: 'chart-viewer' });
+  const asViewer = (): Promise<string> => cluster.kubectl([`--kubeconfig=${viewer}`, 'get', '--raw', path]);
+  await expect(asViewer()).rejects.toThrow(/forbidden/i);
+  await cluster.kubectl([
+    '-n',
+    kit.namespace,
+    'create',
+    'rolebinding',
+    'viewer',
+    '--clusterrole=view',
+    '--user=chart-viewer',
+  ]);
+  expect(await until('the binding to count', () => asViewer().catch(() => undefined), { timeoutMs: 15_000 })).toContain(
+    'hello',
+  );
+});
+
+interface AuditEvent {
+  verb: string;
+  user: { username: string };
+  objectRef?: { apiGroup?: string; resource: string; subresource?: string; name?: string; namespace?: string };
+  responseStatus?: { code: number };
+}
+interface Role {
+  rules: { apiGroups: string[]; resources: string[]; verbs: string[] }[];
+}
+
+const spell = (group: string, resource: string, verb: string): string =>
+  `${verb} ${resource}${group === '' ? '' : `.${group}`}`;
+
+const spelled = ({ verb, objectRef }: AuditEvent): string =>
+  spell(objectRef!.apiGroup ?? '', [objectRef!.resource, objectRef!.subresource].filter(Boolean).join('/'), verb);
+
+/** Rights that nothing above needs, each with what needs it. */
+const UNUSED_HERE = [
+  'delete pods', // the pod of a lost node
+  'delete configmaps', // a pinned profile that no run names any more, after ten minutes
+  'get jobs.batch', // a Job that is there already after a crash
+  'get configmaps', // a pinned profile that is there already
+  'get worldruns.worldflux.ai',
+  'get runtimeprofiles.worldflux.ai',
+  'get pods',
+  'get nodes',
+  'patch events.events.k8s.io', // an Event that repeats
+  'update secrets', // a certificate that is about to expire
+  'list events.events.k8s.io', // a Job that a quota keeps from making its pod
+];
+
+test('it was refused nothing, and the chart grants nothing that nobody uses', async () => {
+  expect(cluster.auditLog).toBeDefined();
+  const user = `system:serviceaccount:${namespace}:worldflux-operator`;
+  const events = (await readFile(cluster.auditLog!, 'utf8'))
+    .split('\n')
+    .filter((line) => line.includes(user))
+    .map((line) => JSON.parse(line) as AuditEvent)
+    .filter((event) => event.user.username === user && event.objectRef !== undefined);
+  const refused = events.filter(({ responseStatus }) => responseStatus?.code === 403).map(spelled);
+  expect(refused).toEqual([]);
+
+  const used = new Set(events.map(spelled));
+  const roles = await Promise.all(
+    [
+      ['clusterrole', 'worldflux-operator'],
+      ['role', 'worldflux-operator', '-n', namespace],
+    ].map(async (what) => JSON.parse(await cluster.kubectl(['get', ...what, '-o', 'json'])) as Role),
+  );
+  const granted = roles.flatMap(({ rules }) =>
+    rules.flatMap(({ apiGroups, resources, verbs }) =>
+      apiGroups.flatMap((group) => resources.flatMap((resource) => verbs.map((verb) => spell(group, resource, verb)))),
+    ),
+  );
+  // A watch that begins with what is there needs no list; API servers that cannot do that are listed.
+  const unused = [...new Set(granted)].filter(
+    (right) => !used.has(right) && !(right.startsWith('list ') && used.has(right.replace('list', 'watch'))),
+  );
+  expect(unused.filter((right) => !UNUSED_HERE.includes(right))).toEqual([]);
+});
