@@ -67,10 +67,10 @@ export async function giveUp(channel: ArtifactChannel, artifact: SyncArtifact): 
 
 const isOver = ({ state }: SyncArtifact): boolean => state === 'Committed' || state === 'Skipped';
 
-/** What upstream is told of an artifact: its file's name, not where our store keeps it. Ranks share names. */
+/** What upstream is told of an artifact: its file's name, not where our store keeps it. Ranks above 0 say so. */
 function requestOf({ cloudRunId, clientRunId, project }: ArtifactChannel, artifact: SyncArtifact): ArtifactRequest {
   const { name, path, rank, sizeBytes, sha256, contentType } = artifact;
-  const many = rank !== null;
+  const many = (rank ?? 0) > 0;
   const file = path.split('/').at(-1) ?? name;
   return {
     cloudRunId,

@@ -1,4 +1,5 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { SyncRun } from '../../../src/controller/sync/ports.ts';
 import { plain, withoutLedger } from '../../fakes/worldflux/dialects.ts';
 import { TEST_KEY } from '../../fakes/worldflux/server.ts';
 import { ManualClock } from './manual-clock.ts';
@@ -43,7 +44,7 @@ export async function drainAfterOutage({ runs, perTarget, ledger }: LoadOptions)
   try {
     const { fake } = world;
     world.setKey(TEST_KEY, 'team-b');
-    const waiting = [];
+    const waiting: SyncRun[] = [];
     for (let i = 0; i < runs; i += 1)
       waiting.push(
         await world.addRun({
