@@ -60,6 +60,11 @@ export class KubeCluster implements Cluster, ProfileCluster {
     await this.#client.create(SERVICES, service, { fieldManager: MANAGER });
   }
 
+  async hastenPod(pod: Ref & { uid: string }): Promise<void> {
+    this.#assertLeader();
+    await this.#client.delete(PODS, { namespace: pod.namespace, name: pod.name }, { uid: pod.uid, gracePeriodSeconds: 30 });
+  }
+
   async forceDeletePod(pod: Ref & { uid: string }): Promise<void> {
     this.#assertLeader();
     await this.#client.delete(PODS, { namespace: pod.namespace, name: pod.name }, { uid: pod.uid, gracePeriodSeconds: 0 });

@@ -25,6 +25,7 @@ describe.concurrent('a run', () => {
     expect(suspended.status!.attempts).toMatchObject([{ number: 1, reason: 'Suspended', counted: false }]);
     expect(condition(suspended, 'Reconciling')?.status).toBe('True');
     await kit.patch('pause', { suspend: false });
+    // Its shell ignores SIGTERM: half a minute is what it gets.
     const done = await kit.finished('pause');
     expect(done.status).toMatchObject({ phase: 'Succeeded', attemptCount: 2 });
     expect(await jobsOf(done.metadata!.uid!)).toHaveLength(1);

@@ -10,6 +10,7 @@ import type { Decision } from './decision.ts';
 import { recordFor, recordOf, terminalStatus } from './ending.ts';
 import type { Cluster, Results } from './ports.ts';
 import { buildStatus, type StatusFacts } from './status.ts';
+import type { PodView } from '../../runtime/local/pod-state.ts';
 import type { ResultsVerdict, Situation } from './situation.ts';
 import { projectJob, type LiveRun } from './view.ts';
 import { currentAttempt, type World } from './world.ts';
@@ -116,7 +117,7 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
       memory.removed.add(decision.pod.uid);
       return;
     case 'deleteJob':
-      await cluster.deleteJob(decision.job).catch(ignoreGone);
+      await stopJob(cluster, decision.job, world.pods.filter((pod) => !pod.gone));
       ctx.seen.jobGone(decision.job.namespace, decision.job.name);
       return;
     case 'writeStatus':
@@ -143,6 +144,12 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
     case 'deleteRun':
       return cluster.deleteRun(run).catch(ignoreGone);
   }
+}
+
+/** Deletes a Job whose attempt is over, and lets its pods go soon. */
+export async function stopJob(cluster: Cluster, job: { namespace: string; name: string; uid: string }, pods: readonly PodView[]): Promise<void> {
+  await cluster.deleteJob(job).catch(ignoreGone);
+  for (const pod of pods) if (pod.jobUid === job.uid) await cluster.hastenPod(pod).catch(ignoreGone);
 }
 
 function ignoreGone(error: unknown): void {

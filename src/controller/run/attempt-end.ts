@@ -1,6 +1,7 @@
 import type { OutcomeReason } from '../../crds/vocabulary.ts';
 import type { PodState } from '../../runtime/local/pod-state.ts';
 import type { Attempt } from './attempt.ts';
+import type { JobView } from './view.ts';
 
 /** How an attempt came to its end by itself. Pure. */
 
@@ -32,7 +33,20 @@ export function endOf(attempt: Attempt): End | 'unclear' | undefined {
   // The pod is about to say why itself.
   if (lives) return undefined;
   if (job.end.status === 'Complete') return COMPLETED;
-  const words = [job.end.reason, job.end.message].filter(Boolean).join(': ');
+  return endWithoutPods(job.end);
+}
+
+/**
+ * The pods are gone, deleted while nobody watched; what the Job controller wrote down of them is all there is. A
+ * container that a deletion stopped (137, 143) did not fail by itself.
+ */
+function endWithoutPods({ reason, message }: NonNullable<JobView['end']>): End {
+  const words = [reason, message].filter(Boolean).join(': ');
+  if (/has condition DisruptionTarget/.test(message)) {
+    return { reason: 'Preempted', message: `Preemption, eviction or a lost node took the pod (${words}).`, exitCode: undefined };
+  }
+  const exitCode = Number(/failed with exit code (\d+)/.exec(message)?.[1] ?? 143);
+  if (exitCode !== 137 && exitCode !== 143) return { reason: 'NonZeroExit', message: `The command exited with ${exitCode}.`, exitCode };
   return { reason: 'ChildDeleted', message: `The pod of the run was deleted before it ended (${words}).`, exitCode: undefined };
 }
 

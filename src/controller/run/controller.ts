@@ -6,13 +6,13 @@ import { podState, type PodView } from '../../runtime/local/pod-state.ts';
 import { AdmissionLedger } from '../admission/ledger.ts';
 import type { Caches } from '../caches.ts';
 import { clientRunId } from '../identity.ts';
-import { apply, hasSecrets, type Apply, type Installation } from './apply.ts';
+import { apply, hasSecrets, stopJob, type Apply, type Installation } from './apply.ts';
 import { decide, decideSettled } from './decide.ts';
 import { observe, profileKeysOf, type Observed } from './observe.ts';
 import type { Cluster, Results } from './ports.ts';
 import type { JobView, LiveRun, NodeView, ProfileView, RunView, SettledRun } from './view.ts';
 import { podsOf } from './attempt.ts';
-import { currentAttempt, emptyMemory, openAttempt, type RunMemory } from './world.ts';
+import { currentAttempt, emptyMemory, jobUidOf, openAttempt, type RunMemory } from './world.ts';
 
 export interface RunControllerOptions {
   caches: Caches;
@@ -29,9 +29,13 @@ export interface RunControllerOptions {
   now(): number;
 }
 
-function everyCommandEnded(pods: readonly PodView[], jobUid: string): boolean {
-  const own = pods.filter((pod) => pod.jobUid === jobUid);
-  return own.length > 0 && own.every((pod) => pod.user.is === 'terminated');
+function everyCommandEnded(pods: readonly PodView[]): boolean {
+  return pods.length > 0 && pods.every((pod) => pod.user.is === 'terminated');
+}
+
+/** The answer to our own write shows what others wrote meanwhile; the watch, which comes later, is then old news. */
+function carriesNews({ old, new: run }: StoreChange<RunView>): boolean {
+  return old?.generation !== run?.generation || old?.deleting !== run?.deleting || (old?.state === 'live' && run?.state === 'live' && old.rerun !== run.rerun);
 }
 
 /** Steps of one pass. A run needs at most a handful; more means that deciding and doing disagree. */
@@ -132,14 +136,16 @@ export class RunController {
 
   /** What the gateway may accept from the pods of a run. */
   find(id: string): CollectTask | undefined {
-    const run = this.#o.caches.runs.byIndex('clientRunId', id).find((r) => r.state === 'live' && !r.deleting && this.#o.caches.jobs.countByIndex('run', r.uid) > 0);
+    const run = this.#o.caches.runs.byIndex('clientRunId', id).find((r) => r.state === 'live' && !r.deleting && this.#o.caches.pods.countByIndex('run', r.uid) > 0);
     if (run === undefined || run.state !== 'live') return undefined;
     const world = observe(this.#observed, run, this.#memory(run.uid), this.#o.now());
-    const { number, job } = currentAttempt(world);
+    const { number } = currentAttempt(world);
+    // Also of a Job that was deleted: its pods have their grace period to bring what they have.
+    const uid = jobUidOf(world);
     const profile = world.pinned?.spec ?? world.profile?.spec;
-    if (job === undefined || profile === undefined) return undefined;
+    if (uid === undefined || profile === undefined) return undefined;
     const { outputs, timeouts } = run.spec;
-    const pods = podsOf(world, job);
+    const pods = podsOf(world, { uid });
     return {
       clientRunId: id,
       attempt: number,
@@ -152,7 +158,7 @@ export class RunController {
       maxArtifactBytes: parseQuantity(profile.limits.maxArtifactBytes),
       uploadSeconds: timeouts.uploadSeconds,
       // A collector that was still starting when the command ended never heard its SIGTERM: this is how it learns of it.
-      collectNow: world.memory.collectSince !== undefined || everyCommandEnded(world.pods, job.uid),
+      collectNow: world.memory.collectSince !== undefined || everyCommandEnded(pods),
       stopping: pods.some((pod) => pod.deleting && !pod.gone),
       recorded: false,
     };
@@ -180,7 +186,7 @@ export class RunController {
     if (decision.do === 'nothing') return decision.againMs === undefined ? undefined : { afterMs: decision.againMs };
     if (decision.do === 'deleteRun') await cluster.deleteRun(run);
     if (decision.do === 'deleteJob') {
-      await cluster.deleteJob(decision.job);
+      await stopJob(cluster, decision.job, caches.pods.byIndex('run', run.uid));
       this.#markDeleting(decision.job.namespace, decision.job.name);
     }
     return 'look again';
@@ -234,7 +240,7 @@ export class RunController {
       if (change.old?.state === 'live' && run.state === 'settled' && change.type === 'updated') this.#o.onSettled(change.old, run);
       this.#forget(run);
     }
-    if (change.type !== 'deleted' && !this.#ownWrite) this.#add(run, this.#laneOf(run));
+    if (change.type !== 'deleted' && (!this.#ownWrite || carriesNews(change))) this.#add(run, this.#laneOf(run));
     // A settled run's TTL and its Job still need a look.
     if (change.type !== 'deleted' && run.state === 'settled') this.#add(run, 'finish');
   }

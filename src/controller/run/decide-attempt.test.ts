@@ -66,7 +66,12 @@ describe('before it runs', () => {
       ] as const
     ).map(([name, message, expected]): [string, Scene, string] => [
       name,
-      { now: 8, jobs: [job], pods: [aPod().scheduled()], memory: { podTrouble: { podUid: preparing.uid, message, at: ms(8) } } },
+      {
+        now: 8,
+        jobs: [job],
+        pods: [aPod().scheduled()],
+        memory: { podTrouble: { podUid: preparing.uid, message, at: ms(8) } },
+      },
       expected,
     ]),
     [
@@ -164,7 +169,9 @@ describe('three clocks', () => {
   test('each is looked at when it is due', () => {
     expect(decided({ now: 10, run, jobs: [job], pods: [aPod().unschedulable()] })).toMatchObject({ againMs: 90_000 });
     const asked = { podTrouble: { podUid: preparing.uid, message: '', at: ms(30) } };
-    expect(decided({ now: 30, run, jobs: [job], pods: [aPod().scheduled(10)], memory: asked })).toMatchObject({ againMs: 30_000 });
+    expect(decided({ now: 30, run, jobs: [job], pods: [aPod().scheduled(10)], memory: asked })).toMatchObject({
+      againMs: 30_000,
+    });
     expect(decided({ now: 52, run: started, jobs: [job], pods: [aPod().running(2)] })).toMatchObject({
       againMs: 150_000,
     });
@@ -323,7 +330,7 @@ describe('several nodes', () => {
 
   test('one that is done does not stop the clock of one that hangs', () => {
     const hangs = scene(rank(0).exited(0), rank(1));
-    expect(outcome({ ...hangs, run: two.within({ runSeconds: 60 }), now: 63 })).toBe('requestCollect');
+    expect(outcome({ ...hangs, run: two.within({ runSeconds: 60 }), now: 63 })).toBe('record RunDeadlineExceeded');
   });
 
   test('with ranks: All every rank’s results are waited for', () => {
@@ -385,8 +392,9 @@ describe('stopped by the operator', () => {
 
   test.each(stops)('%s: results are asked for, waited for, and only then it ends', (_, run, end) => {
     const steps = { ...scene, run };
-    expect(outcome(steps)).toBe('requestCollect');
-    const asked = { ...noLog, collectSince: ms(20) };
+    expect(outcome(steps)).toBe('loadResults');
+    expect(outcome({ ...steps, memory: { loaded: new Set([1]) } })).toBe('requestCollect');
+    const asked = { ...noLog, collectSince: ms(20), loaded: new Set([1]) };
     expect(outcome({ ...steps, memory: asked })).toBe('say stopping');
     expect(outcome({ ...steps, memory: asked, results: collected() })).toBe(end);
     expect(outcome({ ...steps, now: 320, memory: asked })).toBe(end);
@@ -504,6 +512,15 @@ describe('a Job that ends before its pods say why', () => {
 
   test('a pod that still runs is about to say it', () => {
     expect(outcome({ now: 14, run: running, jobs: [failed], pods: [aPod().running(2)], memory: read })).toBe('nothing');
+  });
+
+  test.each([
+    ['Pod team/x has condition DisruptionTarget matching FailJob rule at index 0', 'Preempted'],
+    ['Container run for pod team/x failed with exit code 3 matching FailJob rule at index 1', 'NonZeroExit'],
+    ['Container run for pod team/x failed with exit code 143 matching FailJob rule at index 1', 'ChildDeleted'],
+  ])('of pods that went unseen, the Job’s words are what is left: %s', (message, reason) => {
+    const words = job.failed(12, 'PodFailurePolicy', message);
+    expect(outcome({ now: 14, run: running, jobs: [words], pods: [], memory: read })).toBe(`record ${reason}`);
   });
 
   test('a Job that is complete without pods is complete', () => {

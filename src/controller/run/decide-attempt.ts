@@ -91,13 +91,15 @@ function stopOf(attempt: Attempt): Stop | undefined {
 
 /** Ends the attempt for `stop`: first its results, within a bound; then the words; the Job is deleted after that. */
 function halt(attempt: Attempt, stop: Stop): Decision {
-  const { world, seen, collects } = attempt;
+  const { world, seen, collects, number } = attempt;
   const { memory, now } = world;
   const running = seen.filter(({ state, pod }) => state.at === 'running' && !pod.gone);
-  if (collects && running.length > 0) {
+  if (collects && running.length > 0 && missingRanks(attempt).length > 0) {
+    // A process before this one may have asked and been answered: a collector answers once.
+    if (!memory.loaded.has(number)) return { do: 'loadResults', attempt: number };
     if (memory.collectSince === undefined) return { do: 'requestCollect', reason: stop.message };
     const left = memory.collectSince + world.run.spec.timeouts.uploadSeconds * 1000 - now;
-    if (left > 0 && missingRanks(attempt).length > 0) return say(attempt, { is: 'stopping', message: `${stop.message} Results so far are being collected.` }, left);
+    if (left > 0) return say(attempt, { is: 'stopping', message: `${stop.message} Results so far are being collected.` }, left);
   }
   const log = unreadLog(attempt);
   if (log !== undefined) return log;

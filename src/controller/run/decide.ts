@@ -1,7 +1,7 @@
 import { childName } from '../identity.ts';
 import type { Decision } from './decision.ts';
 import type { SettledRun } from './view.ts';
-import { currentAttempt, type World } from './world.ts';
+import { currentAttempt, jobUidOf, type World } from './world.ts';
 import { decideStart } from './decide-start.ts';
 import { decideAttempt, decideWithoutJob } from './decide-attempt.ts';
 import { endedByOperator } from './endings.ts';
@@ -18,9 +18,9 @@ export function decide(world: World): Decision {
   if (run.deleting) return { do: 'release' };
   if (world.namespace?.terminating === true) return { do: 'nothing' };
 
-  const { number, job, open } = currentAttempt(world);
+  const { number, job } = currentAttempt(world);
   if (job !== undefined) return decideAttempt(world, job, number);
-  const lost = open?.jobUID ?? (world.memory.seenJob?.number === number ? world.memory.seenJob.uid : undefined);
+  const lost = jobUidOf(world);
   if (lost !== undefined) return decideLost(world, lost, number);
   return decideStart(world, number);
 }

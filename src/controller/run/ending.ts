@@ -58,7 +58,7 @@ export function recordOf(
   const artifacts = collected.flatMap((r) => r.artifacts);
   const collects = from !== undefined && from.spec.local?.collect !== 'Disabled';
   const started = attempts.some((a) => a.number === ending.resultsOf && a.startedAt !== undefined);
-  const verdict = verdictOf(world, collects, collected, started);
+  const verdict = verdictOf(world, collects, collected, { started, log: log !== undefined });
   // A runKey promises that the run is found again; a run without results and key needs no record.
   const keeps = collects || run.spec.runKey !== undefined;
   return { verdict, keeps, words: { manifest, artifacts, log, manifestPath: keeps ? recordKey(ids.clientRunId) : undefined } };
@@ -88,9 +88,9 @@ function runtimeFacts(world: World, node: string | undefined): Record<string, st
   return { kind: 'Job', ...(arch !== undefined && { arch }) };
 }
 
-function verdictOf(world: World, collects: boolean, results: readonly CollectedResult[], started: boolean): ResultsVerdict {
+function verdictOf(world: World, collects: boolean, results: readonly CollectedResult[], left: { started: boolean; log: boolean }): ResultsVerdict {
   if (!collects) return { stored: false, reason: 'CollectionDisabled', message: 'The profile says collect: Disabled.' };
-  if (!started) return { stored: false, reason: 'NothingProduced', message: 'The run ended before its container started.' };
+  if (!left.started) return { stored: false, reason: 'NothingProduced', message: 'The run ended before its container started.' };
   const wanted = world.run.spec.outputs.ranks === 'All' ? world.run.spec.nodes : 1;
   if (results.length < wanted) {
     return { stored: false, reason: 'CollectionCutShort', message: 'The pod ended before its results were uploaded.' };
@@ -103,11 +103,11 @@ function verdictOf(world: World, collects: boolean, results: readonly CollectedR
   const words = [
     ...lost.slice(0, 5).map((a) => `${a.name}: ${a.state}${a.message === undefined ? '' : ` (${a.message})`}`),
     ...(lost.length > 5 ? [`${lost.length - 5} more`] : []),
-    ...(world.results.logs.has(0) ? [] : ['the log could not be read']),
+    ...(left.log ? [] : ['the log could not be read']),
     ...(problem === undefined ? [] : [problem]),
   ].join('; ');
   // What is wrong with the metrics is the run's own doing: everything that it left is stored.
-  if (lost.length > 0 || !world.results.logs.has(0)) return { stored: false, reason: 'PartlyStored', message: `Not everything was stored: ${words}` };
+  if (lost.length > 0 || !left.log) return { stored: false, reason: 'PartlyStored', message: `Not everything was stored: ${words}` };
   return { stored: true, reason: 'Stored', message: words === '' ? 'Metrics, log and artifacts are in the run store.' : `Stored, but: ${words}` };
 }
 

@@ -28,6 +28,11 @@ export interface Cluster {
   /** Pods go in the background, with their grace period. */
   deleteJob(job: Ref & { uid: string }): Promise<void>;
   createService(service: Wire<V1Service>): Promise<void>;
+  /**
+   * Leaves a pod that is being stopped half a minute: its grace period is the time to upload, and that is over. A command
+   * that ignores SIGTERM would hold its GPUs for all of it.
+   */
+  hastenPod(pod: Ref & { uid: string }): Promise<void>;
   /** Without grace: the kubelet that should confirm is not there. */
   forceDeletePod(pod: Ref & { uid: string }): Promise<void>;
   createPin(pin: Wire<V1ConfigMap>): Promise<Wire<V1ConfigMap>>;

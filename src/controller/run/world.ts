@@ -126,3 +126,10 @@ export function currentAttempt(world: Pick<World, 'run' | 'jobs' | 'memory'>): {
   const number = job === undefined || job.attempt <= closed ? next : job.attempt;
   return { number, open, job };
 }
+
+/** Uid of the present attempt's Job, also of one that is gone. */
+export function jobUidOf(world: Pick<World, 'run' | 'jobs' | 'memory'>): string | undefined {
+  const { job, open, number } = currentAttempt(world);
+  const { seenJob } = world.memory;
+  return job?.uid ?? open?.jobUID ?? (seenJob?.number === number ? seenJob.uid : undefined);
+}

@@ -33,6 +33,7 @@ export function clusterOn(api: ApiServer, calls: Calls): Cluster {
         api.remove('jobs', `${job.namespace}/${job.name}`);
       }),
     createService: (service) => calls.do('create service', () => void api.create('services', service)),
+    hastenPod: () => calls.do('hasten pod', () => undefined),
     forceDeletePod: (pod) =>
       calls.do('force-delete pod', () => {
         api.expect('pods', pod);
