@@ -13,6 +13,8 @@ const MAY_KNOW: Record<string, readonly string[]> = {
   runtime: ['kube', 'telemetry', 'crds', 'results', 'net'],
   results: ['kube', 'telemetry', 'crds', 'net'],
   upstream: ['kube', 'telemetry', 'crds', 'results', 'net'],
+  // A user's program: it knows the API and how results are read, and nothing of how the operator works.
+  cli: ['kube', 'crds', 'results'],
   controller: ['kube', 'telemetry', 'crds', 'runtime', 'results', 'upstream', 'net'],
 };
 

@@ -107,14 +107,14 @@ describe('without a kubeconfig', () => {
   });
 });
 
-describe('several kubeconfigs, as $KUBECONFIG lists them', () => {
-  const write = (name: string, config: object) => {
-    const folder = join(dir, name);
-    mkdirSync(folder);
-    writeFileSync(join(folder, 'config'), stringify(config));
-    return join(folder, 'config');
-  };
+const write = (name: string, config: object) => {
+  const folder = join(dir, name);
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'config'), stringify(config));
+  return join(folder, 'config');
+};
 
+describe('several kubeconfigs, as $KUBECONFIG lists them', () => {
   test('are one: the first that names something wins, and paths belong to the file they stand in', () => {
     const users = write('users', {
       users: [{ name: 'u1', user: { 'client-certificate': 'me.crt', 'client-key': 'me.key' } }],

@@ -1,0 +1,177 @@
+import type { V1Node, V1SelfSubjectAccessReview } from '@kubernetes/client-node';
+import { isKubeError } from '../../kube/errors.ts';
+import { NODES, resourceType, type Wire } from '../../kube/resource.ts';
+import { RESULTS_API_VERSION, RESULTS_GROUP, RESULTS_ROOT } from '../../results/api/protocol.ts';
+import { API_VERSION, GROUP } from '../../crds/common.ts';
+import { DEFAULT_PROFILE_ANNOTATION } from '../../crds/runtime-profile.ts';
+import { answerOf, type Answer } from '../envelope.ts';
+import { cliErrorOf, EXIT_CODES } from '../errors.ts';
+import { RUNTIME_PROFILES, type RuntimeProfile } from '../resources.ts';
+import type { Session } from '../session.ts';
+
+type Line = Answer<'Doctor'>['data']['checks'][number];
+type Level = Line['level'];
+
+const SELF_REVIEWS = resourceType<Wire<V1SelfSubjectAccessReview>>({
+  group: 'authorization.k8s.io',
+  version: 'v1',
+  plural: 'selfsubjectaccessreviews',
+  namespaced: false,
+  kind: 'SelfSubjectAccessReview',
+});
+
+const CALL_MS = 10_000;
+
+/** What this user can do here, from the outside in: cluster, kinds, rights, profiles, results, GPUs. */
+export async function doctor(session: Session): Promise<Answer<'Doctor'>> {
+  const reached = await cluster(session);
+  const checks = [reached];
+  if (reached.level === 'ok') {
+    const kinds = await servedLine(
+      session,
+      'kinds',
+      `/apis/${API_VERSION}`,
+      'error',
+      'WorldRuns are not known here: install the operator’s chart, which brings its CRDs',
+    );
+    checks.push(kinds);
+    if (kinds.level === 'ok') checks.push(...(await Promise.all([profiles(session), rights(session)])).flat());
+    checks.push(
+      await servedLine(
+        session,
+        'results',
+        RESULTS_ROOT,
+        'info',
+        `${RESULTS_API_VERSION} is not served: logs and artifacts of runs whose pods are gone cannot be read (the chart’s resultsApi.enabled)`,
+      ),
+    );
+    checks.push(await gpus(session));
+  }
+  const healthy = checks.every(({ level }) => level !== 'error');
+  const text = checks.map((c) => `${c.level.padEnd(5)} ${c.check}: ${c.message}`).join('\n');
+  return answerOf('Doctor', { healthy, checks }, text, healthy ? undefined : EXIT_CODES.notVerified);
+}
+
+const line = (check: string, level: Level, message: string): Line => ({ check, level, message });
+
+/** What a look came to; words in place of an error, so that the other looks go on. */
+async function looked(check: string, otherwise: Level, look: () => Promise<Line>): Promise<Line> {
+  try {
+    return await look();
+  } catch (error) {
+    const { message, code } = cliErrorOf(error);
+    if (code === 'interrupted') throw error;
+    return line(check, otherwise, message);
+  }
+}
+
+async function getJson({ client, signal }: Session, path: string): Promise<Record<string, unknown>> {
+  const { body } = await client.open(path, { signal: AbortSignal.any([signal, AbortSignal.timeout(CALL_MS)]) });
+  const chunks: Buffer[] = [];
+  for await (const chunk of body) chunks.push(chunk as Buffer);
+  return JSON.parse(Buffer.concat(chunks).toString('utf8')) as Record<string, unknown>;
+}
+
+const OLDEST_MINOR = 29;
+
+async function cluster(session: Session): Promise<Line> {
+  return looked('cluster', 'error', async () => {
+    const { gitVersion, major, minor } = await getJson(session, '/version');
+    const isOld = Number(major) === 1 && Number.parseInt(String(minor), 10) < OLDEST_MINOR;
+    return isOld
+      ? line(
+          'cluster',
+          'error',
+          `Kubernetes ${String(gitVersion)} has no native sidecars: 1.${OLDEST_MINOR} or newer is needed`,
+        )
+      : line('cluster', 'ok', `Kubernetes ${String(gitVersion)}`);
+  });
+}
+
+async function servedLine(
+  session: Session,
+  check: string,
+  path: string,
+  otherwise: Level,
+  without: string,
+): Promise<Line> {
+  return looked(check, otherwise, async () => {
+    try {
+      await getJson(session, path);
+      return line(check, 'ok', `${path.replace('/apis/', '')} is served`);
+    } catch (error) {
+      if (isKubeError(error, 'notFound')) return line(check, otherwise, without);
+      if (isKubeError(error, 'unavailable'))
+        return line(
+          check,
+          'error',
+          `${path} is registered, and nobody answers: kubectl get apiservices, and look at the operator`,
+        );
+      throw error;
+    }
+  });
+}
+
+async function profiles({ client, signal }: Session): Promise<Line> {
+  return looked('profiles', 'info', async () => {
+    const all: RuntimeProfile[] = [];
+    for await (const profile of client.list(RUNTIME_PROFILES, { signal, timeoutMs: CALL_MS })) all.push(profile);
+    const ready = all.filter(({ status }) =>
+      status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True'),
+    );
+    const standard = all.find(({ metadata }) => metadata?.annotations?.[DEFAULT_PROFILE_ANNOTATION] === 'true')
+      ?.metadata?.name;
+    if (all.length === 0) return line('profiles', 'error', 'there is no RuntimeProfile: no run can start');
+    const words = `${ready.length} of ${all.length} ready; default: ${standard ?? 'none, so every run names one'}`;
+    if (ready.length === 0) return line('profiles', 'error', `${words}; kubectl worldflux runtime doctor says why`);
+    return line('profiles', ready.length === all.length ? 'ok' : 'info', words);
+  });
+}
+
+interface Right {
+  verb: string;
+  group: string;
+  resource: string;
+  subresource?: string;
+  /** For: what cannot be done without it. */
+  to: string;
+}
+
+const RIGHTS: readonly Right[] = [
+  { verb: 'get', group: GROUP, resource: 'worldruns', to: 'see runs' },
+  { verb: 'create', group: GROUP, resource: 'worldruns', to: 'start runs' },
+  { verb: 'get', group: '', resource: 'pods', subresource: 'log', to: 'follow the log of a live run' },
+  { verb: 'get', group: RESULTS_GROUP, resource: 'worldruns', subresource: 'log', to: 'read stored logs' },
+  { verb: 'get', group: RESULTS_GROUP, resource: 'worldruns', subresource: 'artifacts', to: 'read stored artifacts' },
+];
+
+async function rights({ client, namespace, signal }: Session): Promise<Line[]> {
+  return Promise.all(
+    RIGHTS.map(({ to, ...attributes }) =>
+      looked('rights', 'info', async () => {
+        const review = { metadata: {}, spec: { resourceAttributes: { namespace, ...attributes } } };
+        const { status } = await client.create(SELF_REVIEWS, review, { signal, timeoutMs: CALL_MS });
+        return status?.allowed === true
+          ? line('rights', 'ok', `you may ${to} in ${namespace}`)
+          : line('rights', 'info', `you may not ${to} in ${namespace}`);
+      }),
+    ),
+  );
+}
+
+async function gpus({ client, signal }: Session): Promise<Line> {
+  return looked('gpus', 'info', async () => {
+    const found = new Map<string, number>();
+    for await (const node of client.list(NODES, { signal, timeoutMs: CALL_MS })) {
+      for (const [name, amount] of gpusOf(node)) found.set(name, (found.get(name) ?? 0) + amount);
+    }
+    // Nodes may come when a run asks for them.
+    if (found.size === 0) return line('gpus', 'info', 'no node offers a GPU at present');
+    return line('gpus', 'ok', [...found].map(([name, amount]) => `${amount} × ${name}`).join(', '));
+  });
+}
+
+const gpusOf = ({ status }: Wire<V1Node>): [string, number][] =>
+  Object.entries(status?.allocatable ?? {})
+    .filter(([name]) => /(^|[./])gpu$/i.test(name))
+    .map(([name, amount]) => [name, Number(amount)]);
