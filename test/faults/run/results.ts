@@ -1,0 +1,100 @@
+import type { Results } from '../../../src/controller/run/ports.ts';
+import type { StoredLog } from '../../../src/crds/world-run-status.ts';
+import type { CollectedResult, Progress, RunAttempt } from '../../../src/results/contract.ts';
+import type { RunRecord } from '../../../src/results/records.ts';
+import type { Calls } from './faults.ts';
+
+/** What survives a process. */
+export class RunStoreInMemory {
+  readonly results = new Map<string, Map<number, CollectedResult>>();
+  readonly logs = new Map<string, Map<number, StoredLog>>();
+  readonly records = new Map<string, RunRecord>();
+}
+
+const durable = ({ clientRunId, runUid, attempt }: RunAttempt) => `${clientRunId}/${runUid}/${attempt}`;
+
+interface Entry {
+  progress: Progress | undefined;
+  results: Map<number, CollectedResult>;
+  logs: Map<number, StoredLog>;
+}
+
+/** One process's hub, log reader and store. */
+export class ResultsOfProcess implements Results {
+  readonly #store: RunStoreInMemory;
+  readonly #calls: Calls;
+  readonly #entries = new Map<string, Entry>();
+
+  constructor(store: RunStoreInMemory, calls: Calls) {
+    this.#store = store;
+    this.#calls = calls;
+  }
+
+  #entry({ clientRunId, attempt }: { clientRunId: string; attempt: number }): Entry {
+    const name = `${clientRunId}/${attempt}`;
+    const entry = this.#entries.get(name) ?? { progress: undefined, results: new Map(), logs: new Map() };
+    this.#entries.set(name, entry);
+    return entry;
+  }
+
+  of(key: { clientRunId: string; attempt: number }): Entry {
+    return this.#entry(key);
+  }
+
+  /** As the gateway does: the first result of a rank stands. */
+  accept(key: RunAttempt, result: CollectedResult): void {
+    const stored = this.#store.results.get(durable(key)) ?? new Map<number, CollectedResult>();
+    this.#store.results.set(durable(key), stored);
+    if (!stored.has(result.rank)) stored.set(result.rank, result);
+    this.#entry(key).results.set(result.rank, stored.get(result.rank)!);
+  }
+
+  progress(key: RunAttempt, progress: Progress): void {
+    this.#entry(key).progress = progress;
+  }
+
+  load(key: RunAttempt): Promise<void> {
+    return this.#calls.do('load results', () => {
+      const entry = this.#entry(key);
+      for (const [rank, result] of this.#store.results.get(durable(key)) ?? []) entry.results.set(rank, result);
+      for (const [rank, log] of this.#store.logs.get(durable(key)) ?? []) entry.logs.set(rank, log);
+    });
+  }
+
+  trackLog(): void {}
+
+  finishLog(key: RunAttempt, pod: { rank: number }): Promise<void> {
+    return this.#calls.do('finish log', () => {
+      const log: StoredLog = {
+        path: `${durable(key)}/log.txt`,
+        bytes: 10,
+        complete: true,
+        headLost: false,
+        gaps: 0,
+        redacted: 0,
+      };
+      const logs = this.#store.logs.get(durable(key)) ?? new Map<number, StoredLog>();
+      this.#store.logs.set(durable(key), logs.set(pod.rank, log));
+      this.#entry(key).logs.set(pod.rank, log);
+    });
+  }
+
+  forget(clientRunId: string): void {
+    for (const name of this.#entries.keys()) if (name.startsWith(`${clientRunId}/`)) this.#entries.delete(name);
+  }
+
+  putRecord(record: RunRecord): Promise<void> {
+    return this.#calls.do(
+      'put record',
+      () => void this.#store.records.set(record.clientRunId, structuredClone(record)),
+    );
+  }
+
+  getRecord(clientRunId: string): Promise<RunRecord | undefined> {
+    return this.#calls.do('get record', () => this.#store.records.get(clientRunId));
+  }
+
+  usage(): number {
+    return 0;
+  }
+}
