@@ -29,7 +29,7 @@ export interface Cli {
 export function cliOf(kubeconfig: string): Cli {
   const cli = async (...argv: string[]): Promise<Ended> => {
     const [out, err] = [collector(), collector()];
-    const signal = AbortSignal.timeout(60_000);
+    const signal = AbortSignal.timeout(120_000);
     const env = { ...process.env, KUBECONFIG: kubeconfig };
     const code = await run(argv, { stdout: out.stream, stderr: err.stream, env, signal });
     return { code, out: out.text(), err: err.text() };
