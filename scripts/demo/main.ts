@@ -15,6 +15,7 @@ import {
 } from './steps.ts';
 import { artifactPath } from './stored.ts';
 import { CLUSTER, contextTarget, ownTarget, type Target } from './target.ts';
+import { installUpstream, showUpstream } from './upstream.ts';
 
 export interface DemoOptions {
   context?: string | undefined;
@@ -37,6 +38,7 @@ export async function up({ context, registry }: DemoOptions, signal: AbortSignal
       target.simulateGpus!(1),
     );
   }
+  await step('A stand-in for WorldFlux, beside the operator', () => installUpstream(target, signal));
   await step('RuntimeProfiles cpu and gpu: chart worldflux-profiles', () => installProfiles(target, helm));
   const gpu = await hasGpu(target);
   const names = await step('WorldRuns from manifests/samples', () => applyRuns(target, images, gpu));
@@ -45,6 +47,7 @@ export async function up({ context, registry }: DemoOptions, signal: AbortSignal
   heading(`Until they have ended: ${names.join(', ')}`);
   const runs = await watchRuns(target, signal);
   await showResults(target, runs);
+  await showUpstream(target);
   if (target.simulateGpus !== undefined) {
     say(
       dim(

@@ -49,6 +49,14 @@ const INSTALL = {
     'helm upgrade --install worldflux-profiles charts/worldflux-profiles --namespace worldflux-system -f scripts/demo/profiles.yaml',
   ],
 };
+const UPSTREAM = {
+  title: 'A stand-in for WorldFlux',
+  takes: ['10 s', '2 s'],
+  does: [
+    'A small HTTP server in namespace worldflux-demo that takes finished runs as WorldFlux is documented to; what is not documented is',
+    'inferred. Its key lies in a Secret there, which the operator alone may read.',
+  ],
+};
 const GPU = {
   title: 'A simulated GPU',
   takes: ['1 s', '1 s'],
@@ -69,7 +77,8 @@ const RESULTS = {
   title: 'What came back',
   takes: ['2 s', '2 s'],
   does: [
-    'The runs, conditions, one manifest, the metrics, the stored log, and the artifacts with their digests, after the pods are gone.',
+    'The runs, conditions, one manifest, the metrics, the stored log, and the artifacts with their digests, after the pods are gone;',
+    'then what arrived at the stand-in for WorldFlux.',
     'The cluster is left up, and the commands to go on are printed.',
   ],
 };
@@ -77,7 +86,16 @@ const RESULTS = {
 /** Prints the plan. On a cluster of the user's no GPU is simulated: its nodes are left alone. */
 export function printPlan({ ownCluster }) {
   const cluster = usesKind ? KIND_CLUSTER : SOURCE_CLUSTER;
-  const steps = [...(ownCluster ? [cluster] : []), TOOLS, IMAGES, INSTALL, ...(ownCluster ? [GPU] : []), RUNS, RESULTS];
+  const steps = [
+    ...(ownCluster ? [cluster] : []),
+    TOOLS,
+    IMAGES,
+    INSTALL,
+    ...(ownCluster ? [GPU] : []),
+    UPSTREAM,
+    RUNS,
+    RESULTS,
+  ];
   console.log('\nnpm run demo does this. Times on two cores: the first time / the next time.');
   for (const [index, { title, takes, isBuilt, does }] of steps.entries()) {
     console.log(`\n${index + 1}. ${title}  (${takes.join(' / ')}${isBuilt === true ? '; built already' : ''})`);

@@ -124,7 +124,8 @@ async function isOurs(target: Target, namespace: string): Promise<boolean> {
   return found.split('\n').includes(`namespace/${namespace}`);
 }
 
-async function ensureNamespace(target: Target, name: string): Promise<void> {
+/** Makes a namespace of the demo's where it is missing. */
+export async function ensureNamespace(target: Target, name: string): Promise<void> {
   const found = await target.kubectl(['get', 'namespace', name, '--ignore-not-found', '-o', 'name']);
   if (found.trim() !== '') return;
   const labels = { [OURS]: 'true', 'pod-security.kubernetes.io/enforce': 'restricted' };
