@@ -56,7 +56,7 @@ test('never back in time, the metrics still come through the termination message
 test('paused past its lease, it finds another leader when it wakes, writes nothing and exits', async () => {
   const { kit, profile } = world;
   const paused = world.operator;
-  await kit.apply(kit.shell('handover', profile, 'sleep 25'));
+  await kit.apply(kit.shell('handover', profile, 'sleep 25', { timeouts: { uploadSeconds: 10 } }));
   await kit.until('handover', (r) => condition(r, 'Ready')?.reason === 'Running');
   const second = await startOperator({ ...world.settings, gatewayPort: await freePort() });
   paused.pause();
