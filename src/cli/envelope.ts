@@ -78,6 +78,7 @@ export const KINDS = {
   ArtifactFile: z.object({ ...ref, artifact: z.string(), file: z.string(), sizeBytes: z.int(), sha256: digest }),
   Cancel: z.object({ ...ref, changed: z.boolean() }),
   Retry: z.object({ ...ref, of: z.string() }),
+  Sync: z.object({ ...ref, request: z.string() }),
 } as const;
 export type Kind = keyof typeof KINDS;
 

@@ -2,7 +2,7 @@ import type { Writable } from 'node:stream';
 import { Command, CommanderError, InvalidArgumentError, type OutputConfiguration } from 'commander';
 import { VERSION } from '../version.ts';
 import * as artifacts from './commands/artifacts.ts';
-import { cancel, retry } from './commands/change.ts';
+import { cancel, retry, sync } from './commands/change.ts';
 import { doctor } from './commands/doctor.ts';
 import { logs } from './commands/logs.ts';
 import { manifest } from './commands/manifest.ts';
@@ -151,6 +151,10 @@ function build(within: Within, output: OutputConfiguration): Command {
     .description('a new run from the spec of one that has ended')
     .option('--name <name>', 'of the new run; default: RUN-retry-N')
     .action((name: string, options: { name?: string }) => act((session) => retry(session, name, options.name)));
+  program
+    .command('sync <run>')
+    .description('send the results of a run that has ended to WorldFlux, now')
+    .action((name: string) => act((session) => sync(session, name)));
   return program;
 }
 

@@ -24,6 +24,26 @@ export async function cancel(session: Session, name: string): Promise<Answer<'Ca
   );
 }
 
+/** Any other value than before asks for a sync now. */
+export const SYNC_ANNOTATION = 'worldflux.ai/sync';
+
+/** Sends the results of a run that has ended to WorldFlux, now. */
+export async function sync(session: Session, name: string): Promise<Answer<'Sync'>> {
+  const run = await getRun(session, name);
+  const ref = refOf(run);
+  if (!isFinished(run))
+    throw new CliError(
+      'wrongState',
+      `${name} has not ended: it is ${run.status?.phase ?? 'Pending'}`,
+      `kubectl wait -n ${ref.namespace} --for=condition=Finished worldrun/${name}`,
+    );
+  const request = new Date().toISOString();
+  const merge = { metadata: { annotations: { [SYNC_ANNOTATION]: request } } };
+  await session.client.patch(WORLD_RUNS, ref, { merge }, { signal: session.signal });
+  const text = `asked for the sync of ${name}\nwait for it: kubectl wait -n ${ref.namespace} --for=condition=Synced worldrun/${name}`;
+  return answerOf('Sync', { ...ref, request }, text);
+}
+
 /** The record that this annotation names is not adopted by the new run: it is executed. */
 export const RERUN_ANNOTATION = 'worldflux.ai/rerun';
 const MOST_NAMES = 100;

@@ -189,6 +189,16 @@ describe('a run', () => {
     );
   });
 
+  test('that has ended is asked to be synced', async () => {
+    const ref = { namespace, name: 'sent' };
+    const run = await createRun(served.client, ref);
+    expect(await cli.error('wrongState', ...here('sync', 'sent'))).toMatchObject({ exitCode: 7 });
+    await finishRun(served.client, under.store, run, {});
+    const { request } = await cli.json('Sync', ...here('sync', 'sent'));
+    const { metadata } = await served.client.get(WORLD_RUNS, ref);
+    expect(metadata?.annotations).toMatchObject({ 'worldflux.ai/sync': request });
+  });
+
   test('that has no log yet is said to have none, with the command that waits for it', async () => {
     await createRun(served.client, { namespace, name: 'waiting' });
     const { message, next } = await cli.error('wrongState', ...here('logs', 'waiting'));
