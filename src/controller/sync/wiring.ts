@@ -6,6 +6,7 @@ import type { RunStore } from '../../results/contract.ts';
 import type { Caches } from '../caches.ts';
 import type { ProfileView, RunView } from '../run/view.ts';
 import { KubeSyncCluster } from './kube-cluster.ts';
+import { planSync } from './plan.ts';
 import { systemClock, type SyncObserver, type SyncProfile, type SyncRun } from './ports.ts';
 import { SyncQueue } from './queue.ts';
 import { patternRedactor } from './redactor.ts';
@@ -45,6 +46,16 @@ export class Sync {
       const collect = () => gauge.set(this.#queue === undefined ? 0 : read(this.#queue));
       const gauge: Gauge = new Gauge({ name, help, registers: [options.registry], collect });
     }
+  }
+
+  /** True while a finished run is to be sent and is not there yet: nothing of it may be deleted. */
+  waitsFor(view: RunView): boolean {
+    const run = syncRunOf(view);
+    if (run === undefined) return false;
+    const profile = this.#o.caches.profiles.get(run.profile);
+    return (
+      planSync(run, profile === undefined ? undefined : syncProfileOf(profile), this.#o.operatorNamespace).do === 'Sync'
+    );
   }
 
   /** Call while this process leads and the caches are complete; answers how to stop. */
