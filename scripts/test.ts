@@ -16,6 +16,7 @@ try {
   const layers = [
     await check('types', ['tsc']),
     await check('lint', ['oxlint', '--deny-warnings']),
+    await check('generated files', ['node', 'scripts/generate.ts', '--check']),
     await check('format', ['prettier', '--check', '--log-level=warn', '.']),
     await tests('unit', undefined),
     await tests('integration', await whyNot('api')),
