@@ -76,13 +76,14 @@ describe('planSync', () => {
   });
 });
 
+const synced = (status: 'True' | 'False', reason: string) => ({
+  type: 'Synced',
+  status,
+  reason,
+  lastTransitionTime: '',
+});
+
 describe('isSettled', () => {
-  const synced = (status: 'True' | 'False', reason: string) => ({
-    type: 'Synced',
-    status,
-    reason,
-    lastTransitionTime: '',
-  });
   it.each([
     [undefined, undefined, undefined, false],
     [synced('True', 'Synced'), undefined, undefined, true],
