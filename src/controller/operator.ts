@@ -12,6 +12,7 @@ import { Gateway } from '../results/gateway/gateway.ts';
 import type { ServingMaterial } from '../results/gateway/tls.ts';
 import { ApiTokenReviewer } from '../results/gateway/token-review.ts';
 import { ResultsHub } from '../results/hub.ts';
+import { Usage } from '../results/usage.ts';
 import { HealthServer } from '../telemetry/health.ts';
 import { Metrics } from '../telemetry/metrics.ts';
 import { VERSION } from '../version.ts';
@@ -22,7 +23,7 @@ import { KubeCluster } from './kube-cluster.ts';
 import { ProfileController } from './profile/controller.ts';
 import { openStore, ResultsPort } from './results-port.ts';
 import { ResultsReading, resultsApiHost } from './results-reading.ts';
-import { retain } from './retention.ts';
+import { Retention } from './retention.ts';
 import { RunController } from './run/controller.ts';
 import { Sync } from './sync/wiring.ts';
 
@@ -51,6 +52,7 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
 
   const store = await openStore(options, id);
   const hub = new ResultsHub(store);
+  const usage = await Usage.load(store, signal);
   const caches = makeCaches(id, warn('a listener of a cache failed'));
   const reflectors = reflect(client, caches, namespace, (resource, error) => {
     metrics.watchBroke(resource);
@@ -65,7 +67,7 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
     return elector.assertLeader();
   };
   const cluster = new KubeCluster(client, epoch);
-  const results = new ResultsPort({ store, hub, client, logLimitBytes: options['log-limit-mib'] * 1024 * 1024, onError: (message, err) => log.warn({ err }, message) });
+  const results = new ResultsPort({ store, hub, usage, client, logLimitBytes: options['log-limit-mib'] * 1024 * 1024, onRecorded: (record) => retention.onRecorded(record), onError: (message, err) => log.warn({ err }, message) });
 
   const failed = (controller: string) => (key: string, error: unknown) => {
     if (!(error instanceof NotLeaderError)) log.warn({ controller, key, err: error }, 'a pass failed; it is tried again');
@@ -87,7 +89,15 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
     onVerdict: (profile) => runs.onProfileVerdict(profile),
     now: Date.now,
   });
-  const retention = retain({ store, caches, cluster, operatorNamespace: namespace, onError: (what, err) => log.warn({ err }, what) });
+  const retention = new Retention({
+    store,
+    caches,
+    cluster,
+    installation: id,
+    operatorNamespace: namespace,
+    waitsForSync: (run) => sync.waitsFor(run),
+    usage,
+    onError: (what, err) => log.warn({ err }, what) });
   const runs = new RunController({
     caches,
     cluster,
@@ -96,6 +106,7 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
     epoch,
     queue: runQueue,
     profileReady: (profile) => profiles.ready(profile),
+    waitsForSync: (run) => sync.waitsFor(run),
     onRunDeleted: (run, clientRunId) => retention.onRunDeleted(run, clientRunId),
     onSettled: (run, settled) => {
       metrics.finished(settled.reason);

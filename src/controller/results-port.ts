@@ -4,6 +4,7 @@ import type { RunAttempt, RunStore } from '../results/contract.ts';
 import { ResultsHub } from '../results/hub.ts';
 import { LogCapture } from '../results/logs/log-capture.ts';
 import { getRecord, putRecord, type RunRecord } from '../results/records.ts';
+import type { Usage } from '../results/usage.ts';
 import { USER_CONTAINER, type PodView } from '../runtime/local/pod-state.ts';
 import type { Results } from './run/ports.ts';
 
@@ -26,8 +27,11 @@ export async function openStore(options: OperatorOptions, installationId: string
 export interface ResultsPortOptions {
   store: RunStore;
   hub: ResultsHub;
+  usage: Usage;
   client: KubeClient;
   logLimitBytes: number;
+  /** A finished run's record is stored. */
+  onRecorded(record: RunRecord): Promise<void>;
   onError(message: string, cause: unknown): void;
 }
 
@@ -38,10 +42,13 @@ export class ResultsPort implements Results {
   readonly #store: RunStore;
   readonly #hub: ResultsHub;
   readonly #logs: LogCapture;
-  readonly #usage = new Map<string, number>();
+  readonly #onRecorded: ResultsPortOptions['onRecorded'];
+  readonly #usage: Usage;
 
-  constructor({ store, hub, client, logLimitBytes, onError }: ResultsPortOptions) {
+  constructor({ store, hub, usage, client, logLimitBytes, onRecorded, onError }: ResultsPortOptions) {
     this.#store = store;
+    this.#onRecorded = onRecorded;
+    this.#usage = usage;
     this.#hub = hub;
     this.#logs = new LogCapture({
       store,
@@ -88,7 +95,8 @@ export class ResultsPort implements Results {
 
   async putRecord(record: RunRecord): Promise<void> {
     await putRecord(this.#store, record, AbortSignal.timeout(CALL_MS));
-    this.#usage.set(record.namespace, (this.#usage.get(record.namespace) ?? 0) + (record.bytes ?? 0));
+    await this.#usage.add(record, AbortSignal.timeout(CALL_MS));
+    await this.#onRecorded(record);
   }
 
   async getRecord(clientRunId: string): Promise<RunRecord | undefined> {
@@ -96,7 +104,7 @@ export class ResultsPort implements Results {
   }
 
   usage(namespace: string): number {
-    return this.#usage.get(namespace) ?? 0;
+    return this.#usage.of(namespace);
   }
 
   async close(): Promise<void> {

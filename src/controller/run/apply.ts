@@ -81,7 +81,7 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
     case 'createJob':
       return createJob(ctx, world, decision);
     case 'confirmJobGone':
-      return confirmJobGone(ctx, world, decision);
+      return readJob(ctx, world, decision);
     case 'askWhyNoPods':
       memory.jobTrouble = {
         jobUid: decision.job.uid,
@@ -89,10 +89,12 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
         at: ctx.now(),
       };
       return;
-    case 'readPods':
-      ctx.seen.pods(await cluster.readPods({ namespace: run.namespace, uid: decision.job.uid }));
-      memory.podsRead.add(decision.job.uid);
+    case 'readJob':
+      await readJob(ctx, world, decision.job);
+      memory.jobRead = decision.job.uid;
       return;
+    case 'readPods':
+      return readPods(ctx, world, decision.job.uid);
     case 'askWhyPodWaits':
       memory.podTrouble = {
         podUid: decision.pod.uid,
@@ -168,6 +170,8 @@ function forgetAttempt({ memory }: World): void {
   memory.collectSince = undefined;
   memory.jobTrouble = undefined;
   memory.podTrouble = undefined;
+  memory.jobRead = undefined;
+  memory.podsRead.clear();
   memory.logTries.clear();
 }
 
@@ -301,7 +305,17 @@ async function adoptJob(ctx: Apply, world: World, number: number, wanted: Return
   memory.nameTaken = { message: `Job ${run.namespace}/${name} ${whose}: delete or rename it, and the run goes on.`, at: ctx.now() };
 }
 
-async function confirmJobGone(ctx: Apply, { run, memory }: World, { name, uid }: Decision & { do: 'confirmJobGone' }): Promise<void> {
+/** The Job's pods as they are now; those that a cache still shows are remembered as gone. */
+async function readPods(ctx: Apply, { run, pods, memory }: World, uid: string): Promise<void> {
+  const found = await ctx.cluster.readPods({ namespace: run.namespace, uid });
+  const alive = new Set(found.map((pod) => pod.metadata?.uid));
+  for (const pod of pods) if (pod.jobUid === uid && !alive.has(pod.uid)) memory.removed.add(pod.uid);
+  ctx.seen.pods(found);
+  memory.podsRead.add(uid);
+}
+
+/** The Job as it is now; one that is gone, or another of its name, is remembered as gone. */
+async function readJob(ctx: Apply, { run, memory }: World, { name, uid }: { name: string; uid: string }): Promise<void> {
   try {
     const found = await ctx.cluster.readJob({ namespace: run.namespace, name });
     if (found.metadata?.uid === uid) {

@@ -21,6 +21,8 @@ export interface Attempt {
   times: AttemptTimes;
   clocks: Clocks;
   collects: boolean;
+  /** A queue (Kueue) decides when its pods may start, and may take them away again. */
+  queued: boolean;
 }
 
 export function attemptOf(world: World, job: JobOfAttempt, number: number): Attempt {
@@ -38,6 +40,7 @@ export function attemptOf(world: World, job: JobOfAttempt, number: number): Atte
     times,
     clocks: clocksAt(run, times, world.now),
     collects: profile?.local?.collect !== 'Disabled',
+    queued: (run.spec.queueName ?? profile?.local?.queueName) !== undefined,
   };
 }
 
@@ -63,7 +66,8 @@ function isAfter(pod: SeenPod, cut: number): boolean {
 
 /** The attempt as the status shall show it from now on. */
 export function shownAttempt({ job, number, open, seen, times }: Attempt): AttemptStatus {
-  const podSetStartedAt = open?.podSetStartedAt ?? job.startedAt;
+  // A suspended Job may still carry the start that a queue has just ended.
+  const podSetStartedAt = open?.podSetStartedAt ?? (job.suspended ? undefined : job.startedAt);
   const node = open?.node ?? seen[0]?.pod.node;
   const startedAt = open?.startedAt ?? (times.startedAt === undefined ? undefined : iso(times.startedAt));
   return {
@@ -89,7 +93,8 @@ export function anyStarted({ seen, open }: Attempt): boolean {
 export function missingRanks({ world, seen }: Attempt): number[] {
   const { outputs, nodes } = world.run.spec;
   const wanted = outputs.ranks === 'All' ? Array.from({ length: nodes }, (_, rank) => rank) : [0];
-  const neverRan = (rank: number) => seen.some(({ pod, state }) => pod.rank === rank && !hasStarted(state));
+  // Of a pod that is gone nobody knows what came after the last sight of it.
+  const neverRan = (rank: number) => seen.some(({ pod, state }) => pod.rank === rank && !pod.gone && !hasStarted(state));
   return wanted.filter((rank) => !world.results.results.has(rank) && !neverRan(rank));
 }
 

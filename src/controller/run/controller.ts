@@ -22,6 +22,8 @@ export interface RunControllerOptions {
   epoch(): number;
   queue: { add(key: string, lane?: Lane): void; addAfter(key: string, delayMs: number, lane?: Lane): void };
   profileReady(profile: ProfileView): { ready: boolean; message: string };
+  /** Its record is still to be sent upstream. */
+  waitsForSync(run: SettledRun): boolean;
   /** A live run is gone from the API: what it left in the store is dealt with there. */
   onRunDeleted(run: RunView, clientRunId: string): void;
   /** A run has just ended, or was refused: for events and metrics. */
@@ -182,7 +184,7 @@ export class RunController {
 
   async #settled(run: SettledRun): Promise<Requeue | undefined | 'look again'> {
     const { caches, cluster, now } = this.#o;
-    const decision = decideSettled({ now: now(), run, jobs: caches.jobs.byIndex('run', run.uid) });
+    const decision = decideSettled({ now: now(), run, jobs: caches.jobs.byIndex('run', run.uid), waitsForSync: this.#o.waitsForSync(run) });
     if (decision.do === 'nothing') return decision.againMs === undefined ? undefined : { afterMs: decision.againMs };
     if (decision.do === 'deleteRun') await cluster.deleteRun(run);
     if (decision.do === 'deleteJob') {

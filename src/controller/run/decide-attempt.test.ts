@@ -1,11 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import type { OutcomeReason } from '../../crds/vocabulary.ts';
+import type { Decision } from './decision.ts';
 import { aPod, type PodBuilder } from '../../runtime/local/testing/a-pod.ts';
 import { at, ms } from '../../runtime/local/testing/clock.ts';
 import { aJob } from '../testing/a-job.ts';
 import { aProfile } from '../testing/a-profile.ts';
 import { aRun, type RunBuilder } from '../testing/a-run.ts';
-import { aNode, aResult, collected, decided, type Scene } from '../testing/a-world.ts';
+import { aNode, aResult, collected, decided as decidedIn, type Scene } from '../testing/a-world.ts';
 
 const DIGEST = aProfile().view().digest;
 const RUNNING = { is: 'running', message: 'The container runs.' } as const;
@@ -26,6 +27,12 @@ const noLog = {
     [1, 3],
   ]),
 };
+
+/** Where nothing else is said, the pods were read live: what the caches show is so. */
+const decided = (scene: Scene): Decision =>
+  decidedIn({ ...scene, memory: { podsRead: new Set(['job-1', 'job-2']), ...scene.memory } });
+/** Nobody has read them. */
+const unread = { podsRead: new Set<string>() };
 
 function outcome(scene: Scene): string {
   const decision = decided(scene);
@@ -418,7 +425,52 @@ describe('stopped by the operator', () => {
   });
 });
 
+describe('what a lagging cache of pods cannot hide', () => {
+  test('before it is stopped, or closed while pods seem to live, they are read', () => {
+    const waits: Scene = { run: aRun().cancelled(), jobs: [job], pods: [aPod().scheduled()], memory: unread };
+    expect(outcome(waits)).toBe('readPods');
+    expect(outcome({ ...waits, pods: [aPod().running(2)] })).toBe('readPods');
+    const failed: Scene = { now: 20, run: running.onNodes(2), jobs: [job], pods: [rank(1).exited(3)], memory: unread };
+    expect(outcome(failed)).toBe('readPods');
+  });
+
+  test('what ended and was seen to end is not read again', () => {
+    const scene: Scene = {
+      now: 20,
+      run: running,
+      jobs: [job],
+      pods: [aPod().running(2).exited(3)],
+      results: collected(),
+    };
+    expect(outcome({ ...scene, memory: unread })).toBe('record NonZeroExit');
+  });
+
+  test('without a collector nothing can be lost, and nothing is read', () => {
+    const scene: Scene = { run: aRun().cancelled(), profile: silent, jobs: [job], pods: [aPod().scheduled()] };
+    expect(outcome({ ...scene, memory: unread })).toBe('record Cancelled');
+  });
+});
+
 describe('a queue that takes the place back', () => {
+  test('a pod that went may be its doing: the Job is read before anything is concluded', () => {
+    const queued = running.asking({ queueName: 'q' });
+    const scene: Scene = {
+      now: 20,
+      run: queued,
+      jobs: [job],
+      pods: [aPod().running(2).exited(143).deleting()],
+      results: collected(),
+    };
+    expect(outcome(scene)).toBe('readJob');
+    expect(outcome({ ...scene, memory: { jobRead: 'job-1' } })).toBe('record ChildDeleted');
+    expect(outcome({ ...scene, run: running })).toBe('record ChildDeleted');
+  });
+
+  test('pods older than the Job’s start are of the start before', () => {
+    const old = aPod().createdAt(0).scheduled().deleting().phase('Failed');
+    expect(outcome({ now: 60, jobs: [aJob().started(50)], pods: [old] })).toBe('close Requeued');
+  });
+
   test('closes the attempt; the next one waits on the same Job', () => {
     const decision = decided({
       now: 20,
@@ -493,10 +545,15 @@ describe('a Job that ends before its pods say why', () => {
   const failed = job.failed(12);
 
   test('is given a moment, then its pods are read', () => {
-    expect(decided({ now: 12.4, run: running, jobs: [failed], pods: [] })).toEqual({ do: 'nothing', againMs: 600 });
-    expect(outcome({ now: 14, run: running, jobs: [failed], pods: [] })).toBe('readPods');
-    expect(outcome({ now: 14, run: running, jobs: [failed], pods: [aPod().running(2)] })).toBe('readPods');
-    expect(outcome({ now: 14, run: running, jobs: [job.complete(12)], pods: [] })).toBe('readPods');
+    expect(decided({ now: 12.4, run: running, jobs: [failed], pods: [], memory: unread })).toEqual({
+      do: 'nothing',
+      againMs: 600,
+    });
+    expect(outcome({ now: 14, run: running, jobs: [failed], pods: [], memory: unread })).toBe('readPods');
+    expect(outcome({ now: 14, run: running, jobs: [failed], pods: [aPod().running(2)], memory: unread })).toBe(
+      'readPods',
+    );
+    expect(outcome({ now: 14, run: running, jobs: [job.complete(12)], pods: [], memory: unread })).toBe('readPods');
   });
 
   const read = { ...noLog, podsRead: new Set(['job-1']), loaded: new Set([1]) };

@@ -19,7 +19,7 @@ export function decideAttempt(world: World, job: JobOfAttempt, number: number): 
   if (lost !== undefined) return lost;
   const end = endOf(attempt);
   if (end === 'unclear') return lookCloser(attempt);
-  if (end !== undefined) return settle(attempt, end);
+  if (end !== undefined) return confirmJob(attempt) ?? settle(attempt, end);
   const stop = stopOf(attempt);
   if (stop !== undefined) return halt(attempt, stop);
   return watch(attempt);
@@ -40,10 +40,12 @@ export function decideWithoutJob(world: World, uid: string, number: number): Dec
 function requeuedByQueue(attempt: Attempt): Decision | undefined {
   const { job, open, seen, world, clocks } = attempt;
   const hadStart = open?.podSetStartedAt !== undefined;
-  const restarted = hadStart && job.startedAt !== undefined && job.startedAt !== open.podSetStartedAt;
-  const suspended = job.suspended && (hadStart || seen.some(({ pod }) => pod.deleting || pod.gone));
+  const leaving = seen.filter(({ pod }) => pod.deleting || pod.gone);
+  const startMs = job.suspended ? NaN : Date.parse(job.startedAt ?? '');
+  const restarted = !job.suspended && job.startedAt !== undefined && (hadStart ? job.startedAt !== open.podSetStartedAt : leaving.some(({ pod }) => Date.parse(pod.createdAt) < startMs - 1000));
+  const suspended = job.suspended && (hadStart || leaving.length > 0);
   if (!restarted && !suspended) return undefined;
-  const finishedMs = restarted ? Math.min(world.now, Date.parse(job.startedAt!)) : world.now;
+  const finishedMs = restarted ? Math.min(world.now, startMs) : world.now;
   const { reason: _, ...shown } = shownAttempt(attempt);
   return {
     do: 'closeAttempt',
@@ -51,6 +53,21 @@ function requeuedByQueue(attempt: Attempt): Decision | undefined {
     clocks,
     situation: { is: 'waiting', reason: 'Queued', message: 'The queue took the place back; the run waits for it again.', admitted: true },
   };
+}
+
+/** Pods that went: was it the queue? It suspends the Job first, but that may still be under way to the cache. */
+function confirmJob({ world, job, queued, seen }: Attempt): Decision | undefined {
+  if (!queued || world.memory.jobRead === job.uid || !seen.some(({ pod }) => pod.deleting || pod.gone)) return undefined;
+  return { do: 'readJob', job };
+}
+
+/**
+ * Before an attempt is closed while pods of it are thought to live, or were never seen: one live read, so that what has
+ * run is collected and not taken for what never started.
+ */
+function confirmPods({ world, job, collects, seen }: Attempt): Decision | undefined {
+  const known = seen.length >= world.run.spec.nodes && seen.every(({ pod, state }) => pod.gone || state.at === 'ended');
+  return !collects || known || world.memory.podsRead.has(job.uid) ? undefined : { do: 'readPods', job };
 }
 
 /** The streams of Jobs and pods may be a moment apart; what lasts longer is asked for. */
@@ -93,6 +110,8 @@ function stopOf(attempt: Attempt): Stop | undefined {
 function halt(attempt: Attempt, stop: Stop): Decision {
   const { world, seen, collects, number } = attempt;
   const { memory, now } = world;
+  const look = confirmPods(attempt);
+  if (look !== undefined) return look;
   const running = seen.filter(({ state, pod }) => state.at === 'running' && !pod.gone);
   if (collects && running.length > 0 && missingRanks(attempt).length > 0) {
     // A process before this one may have asked and been answered: a collector answers once.
@@ -109,6 +128,8 @@ function halt(attempt: Attempt, stop: Stop): Decision {
 /** The attempt is over by itself: results, log, then the last word. */
 function settle(attempt: Attempt, end: End): Decision {
   const { world, seen, times, number } = attempt;
+  const look = confirmPods(attempt);
+  if (look !== undefined) return look;
   if (attempt.collects && anyStarted(attempt)) {
     const missing = missingRanks(attempt);
     if (missing.length > 0) {

@@ -39,14 +39,17 @@ export interface SettledWorld {
   now: number;
   run: SettledRun;
   jobs: World['jobs'];
+  /** Its sync is not done: it is not deleted before. */
+  waitsForSync: boolean;
 }
 
 /** A terminal run never creates anything again: this function knows no such decision. */
-export function decideSettled({ now, run, jobs }: SettledWorld): Decision {
+export function decideSettled({ now, run, jobs, waitsForSync }: SettledWorld): Decision {
   if (run.deleting) return { do: 'nothing' };
   const alive = jobs.find((job) => !job.deleting && job.end === undefined && endedByOperator(run.reason));
   if (alive !== undefined) return { do: 'deleteJob', job: alive };
-  if (run.ttlSeconds === undefined) return { do: 'nothing' };
+  // The end of its sync changes its status, and with that it is looked at again.
+  if (run.ttlSeconds === undefined || waitsForSync) return { do: 'nothing' };
   const left = run.finishedAt + run.ttlSeconds * 1000 - now;
   if (left > 0) return { do: 'nothing', againMs: left };
   if (!run.trackedByGitOps) return { do: 'deleteRun' };

@@ -39,6 +39,8 @@ export type Decision =
   | { do: 'askWhyPodWaits'; pod: { uid: string; name: string } }
   /** A live read: the Job has ended, and the pods that the cache knows do not say why. */
   | { do: 'readPods'; job: { uid: string } }
+  /** A live read: its queue may have taken the place back. */
+  | { do: 'readJob'; job: { uid: string; name: string } }
   | { do: 'requestCollect'; reason: string }
   | { do: 'loadResults'; attempt: number }
   | { do: 'finishLog'; attempt: number; pod: PodView }

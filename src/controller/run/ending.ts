@@ -79,8 +79,15 @@ export function recordFor(world: World, clientRunId: string, status: WorldRunSta
     status,
     manifest,
     finishedAt: manifest.finished_at,
+    ...removal(world, manifest.finished_at),
     bytes: artifacts.reduce((sum, a) => sum + (a.state === 'Stored' ? (a.sizeBytes ?? 0) : 0), log?.bytes ?? 0),
   };
+}
+
+/** When the profile wants what is stored of the run to be gone. */
+function removal(world: World, finishedAt: string): { removeAt?: string } {
+  const seconds = (world.pinned?.spec ?? world.profile?.spec)?.retention.expireSeconds;
+  return seconds === undefined ? {} : { removeAt: new Date(Date.parse(finishedAt) + seconds * 1000).toISOString() };
 }
 
 function runtimeFacts(world: World, node: string | undefined): Record<string, string> {
@@ -90,7 +97,7 @@ function runtimeFacts(world: World, node: string | undefined): Record<string, st
 
 function verdictOf(world: World, collects: boolean, results: readonly CollectedResult[], left: { started: boolean; log: boolean }): ResultsVerdict {
   if (!collects) return { stored: false, reason: 'CollectionDisabled', message: 'The profile says collect: Disabled.' };
-  if (!left.started) return { stored: false, reason: 'NothingProduced', message: 'The run ended before its container started.' };
+  if (!left.started && results.length === 0) return { stored: false, reason: 'NothingProduced', message: 'The run ended before its container started.' };
   const wanted = world.run.spec.outputs.ranks === 'All' ? world.run.spec.nodes : 1;
   if (results.length < wanted) {
     return { stored: false, reason: 'CollectionCutShort', message: 'The pod ended before its results were uploaded.' };

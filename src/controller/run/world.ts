@@ -61,6 +61,8 @@ export interface RunMemory {
   collectSince: number | undefined;
   /** Uids of Jobs whose pods were read live, after the Job had ended. */
   podsRead: Set<string>;
+  /** Uid of the Job that was read live after pods of this attempt went. */
+  jobRead: string | undefined;
   /** Uids of pods that were removed by force; the caches may still show them. */
   removed: Set<string>;
   serviceMade: boolean;
@@ -87,6 +89,7 @@ export function emptyMemory(): RunMemory {
     wroteAt: 0,
     collectSince: undefined,
     podsRead: new Set(),
+    jobRead: undefined,
     removed: new Set(),
     serviceMade: false,
     record: undefined,

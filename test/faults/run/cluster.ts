@@ -33,7 +33,15 @@ export function clusterOn(api: ApiServer, calls: Calls): Cluster {
         api.remove('jobs', `${job.namespace}/${job.name}`);
       }),
     createService: (service) => calls.do('create service', () => void api.create('services', service)),
-    hastenPod: () => calls.do('hasten pod', () => undefined),
+    hastenPod: (pod) =>
+      calls.do('hasten pod', () => {
+        if (api.expect('pods', pod).metadata?.deletionTimestamp !== undefined) return;
+        api.update(
+          'pods',
+          `${pod.namespace}/${pod.name}`,
+          (each) => (each.metadata!.deletionTimestamp = new Date(0).toISOString()),
+        );
+      }),
     forceDeletePod: (pod) =>
       calls.do('force-delete pod', () => {
         api.expect('pods', pod);

@@ -53,7 +53,7 @@ export function violations(simulation: Simulation, names: readonly string[]): st
       found.push(`pod ${pod.metadata?.name} still runs`);
   }
   for (const name of names) found.push(...afterTheEnd(api, name));
-  return [...found, ...simulation.failures, ...simulation.listenerErrors.map(String)];
+  return [...new Set([...found, ...simulation.failures, ...simulation.listenerErrors.map(String)])];
 }
 
 /** A terminal run never creates anything again. */

@@ -208,6 +208,7 @@ class Process {
       queue: { add: (key, lane = 'start') => this.#add(key, lane), addAfter: (key, ms) => this.#addAfter(key, ms) },
       profileReady: () => ({ ready: true, message: '' }),
       onRunDeleted: () => {},
+      waitsForSync: () => false,
       onSettled: () => {},
       now: () => clock.now,
     });

@@ -1,0 +1,52 @@
+import type { RunStore } from './contract.ts';
+import type { RunRecord } from './records.ts';
+
+/**
+ * How many bytes each namespace has in the store. Kept as empty objects whose keys hold the numbers, so that a start
+ * costs one listing and no reads, however much is stored.
+ */
+
+const PREFIX = 'usage/';
+const prefixOf = (namespace: string, clientRunId: string): string => `${PREFIX}${namespace}/${clientRunId}/`;
+
+export class Usage {
+  readonly #store: RunStore;
+  readonly #bytes = new Map<string, number>();
+
+  private constructor(store: RunStore) {
+    this.#store = store;
+  }
+
+  /** Throws StoreError. */
+  static async load(store: RunStore, signal?: AbortSignal): Promise<Usage> {
+    const usage = new Usage(store);
+    for await (const { key } of store.list(PREFIX, signal)) {
+      const [, namespace, bytes] = /^usage\/([^/]+)\/[^/]+\/[^/]+\.(\d+)$/.exec(key) ?? [];
+      if (namespace !== undefined) usage.#change(namespace, Number(bytes));
+    }
+    return usage;
+  }
+
+  of(namespace: string): number {
+    return this.#bytes.get(namespace) ?? 0;
+  }
+
+  /** Counts a finished run; again changes nothing. Throws StoreError. */
+  async add({ namespace, clientRunId, uid, bytes = 0 }: RunRecord, signal?: AbortSignal): Promise<void> {
+    const key = `${prefixOf(namespace, clientRunId)}${uid}.${bytes}`;
+    if (bytes === 0 || (await this.#store.get(key, signal)) !== undefined) return;
+    await this.#store.put(key, Buffer.from('{}'), 'application/json', signal);
+    this.#change(namespace, bytes);
+  }
+
+  /** Everything of a run is gone. Throws StoreError. */
+  async removed(namespace: string, clientRunId: string, signal?: AbortSignal): Promise<void> {
+    const prefix = prefixOf(namespace, clientRunId);
+    for await (const { key } of this.#store.list(prefix, signal)) this.#change(namespace, -Number(key.slice(key.lastIndexOf('.') + 1)));
+    await this.#store.remove(prefix, signal);
+  }
+
+  #change(namespace: string, by: number): void {
+    this.#bytes.set(namespace, Math.max(0, this.of(namespace) + by));
+  }
+}
