@@ -128,6 +128,13 @@ describe.concurrent('a run', () => {
     expect(run.status).toMatchObject({ phase: 'Succeeded', manifest: { metrics: { rank: 0, world: 2 }, nodes: 2 } });
   });
 
+  test('finds its source from a ConfigMap, read-only, as its working directory', async ({ expect }) => {
+    const { kit, profile } = world;
+    await kit.apply({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'code' }, data: { 'run.sh': `echo '{"from": 1}' > "$WORLDFLUX_OUTPUT_DIR/metrics.json"` } });
+    await kit.apply(kit.shell('sourced', profile, 'sh run.sh && ! touch new-file', { source: { configMap: { name: 'code' } } }));
+    expect((await kit.finished('sourced')).status).toMatchObject({ phase: 'Succeeded', manifest: { metrics: { from: 1 } } });
+  });
+
   test('goes with its namespace', async ({ expect }) => {
     const { kit, profile } = world;
     await kit.ensureNamespace('lifecycle-gone');
