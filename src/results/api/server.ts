@@ -161,7 +161,7 @@ export class ResultsApi {
   }
 
   async #route(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    const user = this.#caller(req);
+    const user = this.#caller(req, res);
     const { pathname, searchParams: query } = new URL(req.url ?? '/', 'https://results');
     if (req.method !== 'GET' && req.method !== 'HEAD')
       throw new ApiRefusal(
@@ -182,15 +182,16 @@ export class ResultsApi {
   }
 
   /** Headers are believed on a connection that the front proxy opened, and on no other. */
-  #caller(req: IncomingMessage): RequestUser {
+  #caller(req: IncomingMessage, res: ServerResponse): RequestUser {
     const trust = this.#trust;
     if (trust === undefined) throw unavailable('the front proxy’s authority is not known yet');
     const { socket } = req;
-    const proven =
-      socket instanceof TLSSocket &&
-      socket.authorized &&
-      this.#checkedBy.get(socket) === trust &&
-      isAllowed(socket, trust);
+    if (socket instanceof TLSSocket && this.#checkedBy.get(socket) !== trust) {
+      // Checked against an authority of before: the next connection is checked anew.
+      res.setHeader('connection', 'close');
+      throw unavailable('the front proxy’s authority has changed: connect again');
+    }
+    const proven = socket instanceof TLSSocket && socket.authorized && isAllowed(socket, trust);
     const user = proven ? userOf(req.headersDistinct, trust) : undefined;
     if (user === undefined)
       throw new ApiRefusal(401, 'Unauthorized', `only the API server may ask here: read ${RESULTS_ROOT} through it`);

@@ -90,7 +90,7 @@ export class Collector {
     const seconds = this.#secondsLeft();
     const margin = Math.min(10, Math.max(0.5, seconds * 0.1));
     const timer = setTimeout(() => this.#giveUp.abort(), (seconds - margin) * 1000);
-    const end = AbortSignal.timeout((seconds - Math.min(0.3, margin / 2)) * 1000);
+    const end = AbortSignal.timeout(Math.floor((seconds - Math.min(0.3, margin / 2)) * 1000));
     try {
       const metrics = await this.#metrics();
       await this.#leaveMessage(metrics);
@@ -153,7 +153,7 @@ export class Collector {
       this.#storing = this.#storing
         .then(() => storeArtifact(this.#context(), spec))
         .then(({ state, message }) =>
-          this.#say('an artifact was stored early', { name: spec.name, state, message: message ?? '' }),
+          this.#say('an artifact was stored early', { name: spec.name, state, detail: message ?? '' }),
         )
         .catch((error: unknown) =>
           this.#say('an artifact was not stored early', { name: spec.name, error: String(error) }),

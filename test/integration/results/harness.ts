@@ -168,6 +168,7 @@ export class Pod {
   }
 
   start(command: string[] = [process.execPath, MAIN, 'collector'], env: NodeJS.ProcessEnv = {}): void {
+    this.log.length = 0;
     const [program = '', ...args] = command;
     const child = spawn(program, args, {
       env: { PATH: process.env['PATH'], ...env, [CONFIG_VARIABLE]: JSON.stringify(this.config) },
