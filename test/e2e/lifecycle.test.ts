@@ -1,6 +1,6 @@
 import { describe, test } from 'vitest';
 import { childName } from '../../src/controller/identity.ts';
-import { JOBS } from '../../src/kube/resource.ts';
+import { JOBS, PODS } from '../../src/kube/resource.ts';
 import { condition } from './kit.ts';
 import { fixture } from './fixture.ts';
 import { BUSYBOX_IMAGE } from '../cluster/small-images.ts';
@@ -55,6 +55,27 @@ describe.concurrent('a run', () => {
     const run = await running('podless');
     await kit.cluster.kubectl(['-n', kit.namespace, 'delete', 'pod', '-l', `worldflux.ai/run-uid=${run.metadata!.uid}`, '--wait=false']);
     expect(condition(await kit.finished('podless'), 'Succeeded')).toMatchObject({ reason: 'ChildDeleted' });
+  });
+
+  test('whose pod is evicted ends with Evicted', async ({ expect }) => {
+    const { kit, profile } = world;
+    await kit.apply(kit.shell('evicted', profile, 'sleep 600', { timeouts: { uploadSeconds: 5 } }));
+    const run = await running('evicted');
+    for await (const pod of kit.client.list(PODS, { namespace: kit.namespace, labelSelector: `worldflux.ai/run-uid=${run.metadata!.uid}` })) {
+      const name = pod.metadata!.name!;
+      const eviction = { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { namespace: kit.namespace, name } };
+      await kit.cluster.kubectl(['create', '--raw', `/api/v1/namespaces/${kit.namespace}/pods/${name}/eviction`, '-f', '-'], { input: JSON.stringify(eviction) });
+    }
+    expect(condition(await kit.finished('evicted'), 'Succeeded')).toMatchObject({ status: 'False', reason: 'Evicted' });
+  });
+
+  test('deleted in the middle of its upload leaves nothing behind that runs', async ({ expect }) => {
+    const { kit, profile } = world;
+    await kit.apply(kit.shell('cut', profile, 'dd if=/dev/zero of=/worldflux/output/big bs=1M count=60 2>/dev/null', { timeouts: { uploadSeconds: 60 } }));
+    const run = await kit.until('cut', (r) => (r.status?.attempts ?? []).length > 0);
+    await kit.cluster.kubectl(['-n', kit.namespace, 'delete', 'worldrun', 'cut', '--timeout=60s'], { timeoutMs: 70_000 });
+    await kit.cluster.kubectl(['-n', kit.namespace, 'wait', '--for=delete', 'pod', '-l', `worldflux.ai/run-uid=${run.metadata!.uid}`, '--timeout=90s'], { timeoutMs: 100_000 });
+    expect(await jobsOf(run.metadata!.uid!)).toHaveLength(0);
   });
 
   test('that has ended creates nothing again, whatever happens to its Job', async ({ expect }) => {
