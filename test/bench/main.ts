@@ -3,6 +3,7 @@ import { arch, cpus, release, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { run } from '../cluster/process.ts';
+import { drainAfterOutage } from '../faults/sync/load.ts';
 import type { Form, Load, Who } from './driver.ts';
 import { measureLiveRuns } from './live-runs.ts';
 import { describeLoad, measureLoad, type LoadResult } from './load.ts';
@@ -15,7 +16,7 @@ import { measureStatusWrites } from './status-writes.ts';
 const ROOT = join(import.meta.dirname, '../..');
 const REPORTS = join(ROOT, 'docs/benchmarks');
 
-type Outcome = Pick<Measured, 'loads' | 'live' | 'statusWrites'>;
+type Outcome = Pick<Measured, 'loads' | 'live' | 'statusWrites' | 'sync'>;
 interface Options {
   entry: Entry;
   whos: readonly Who[];
@@ -45,6 +46,7 @@ const SCENARIOS: Record<string, { measure: (o: Options) => Promise<Outcome>; ask
   'nojob-20': { measure: loads('nojob', { perSecond: 20, seconds: 60 }) },
   'nojob-burst': { measure: loads('nojob', { burst: 1000 }, 2) },
   live: { measure: async (o) => ({ live: [await measureLiveRuns(o.live, o.entry)] }) },
+  sync: { measure: async () => ({ sync: [await drainAfterOutage({ runs: 1000, perTarget: 4, ledger: true })] }) },
   'status-writes': { measure: async (o) => ({ statusWrites: await measureStatusWrites(o.entry) }), asked: true },
 };
 

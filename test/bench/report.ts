@@ -1,4 +1,5 @@
 import { KUBERNETES_VERSION } from '../cluster/build.ts';
+import type { LoadFigures } from '../faults/sync/load.ts';
 import type { LiveResult } from './live-runs.ts';
 import { describeLoad, type LoadResult, type Spread } from './load.ts';
 import type { StatusWriteResult } from './status-writes.ts';
@@ -12,6 +13,7 @@ export interface Measured {
   loads?: LoadResult[];
   live?: LiveResult[];
   statusWrites?: StatusWriteResult[];
+  sync?: LoadFigures[];
 }
 
 const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
@@ -100,6 +102,32 @@ export function statusWriteTable(results: readonly StatusWriteResult[]): string 
   );
 }
 
+export function syncTable(results: readonly LoadFigures[]): string {
+  const head = [
+    'runs waiting',
+    'requests in the hour',
+    'drained in s',
+    'runs/s',
+    'most requests at once',
+    'out of order',
+    'another target served in ms',
+    'loop lag p99 ms',
+  ];
+  return table(
+    head,
+    results.map((r) => [
+      String(r.runs),
+      String(r.requestsWhileDown),
+      r.drainSeconds.toFixed(1),
+      r.runsPerSecond.toFixed(1),
+      String(r.peakRequests),
+      String(r.outOfOrder),
+      r.otherTargetMs.toFixed(0),
+      r.eventLoopP99Ms.toFixed(0),
+    ]),
+  );
+}
+
 export const versionsNow = (operator: string, from: 'bundle' | 'sources'): Measured['versions'] => ({
   operator,
   from,
@@ -108,11 +136,12 @@ export const versionsNow = (operator: string, from: 'bundle' | 'sources'): Measu
 });
 
 export function tablesOf(measured: Measured): string {
-  const { loads = [], live = [], statusWrites = [] } = measured;
+  const { loads = [], live = [], statusWrites = [], sync = [] } = measured;
   return [
     ...(loads.length > 0 ? [loadTable(loads)] : []),
     ...(live.length > 0 ? [liveTable(live)] : []),
     ...(statusWrites.length > 0 ? [statusWriteTable(statusWrites)] : []),
+    ...(sync.length > 0 ? [syncTable(sync)] : []),
   ].join('\n\n');
 }
 
@@ -142,5 +171,7 @@ scenario again, \`--list\` names them.
   rest of the machine used meanwhile, of one core: rows with much of it are noisy.
 - Writes are those that the API server's audit log holds under the operator's user agent, without Leases. Loop lag is the operator's own
   measure, whose timer has a resolution of 10 ms.
+- **sync** needs no cluster: finished runs, each with a log and an artifact in a file store, wait for one target that is down for an hour (of simulated time)
+  and are then sent as fast as it takes them, one at a time because it keeps a ledger. Queue and target share one process, the target is the stand-in in test/fakes/worldflux.
 - Driver and operator are administrators here, so the API server's priority and fairness does not slow them.
 `;
