@@ -45,7 +45,7 @@ export interface StageOptions {
 
 export async function openStage({ form, who, entry }: StageOptions): Promise<Stage> {
   const cluster = await startCluster({
-    name: 'bench',
+    name: `bench-${process.pid}`,
     kind: 'api',
     audit: true,
     scheduler: form === 'full',
