@@ -91,6 +91,7 @@ export class ResultsPort implements Results {
 
   forget(clientRunId: string): void {
     this.#hub.forget(clientRunId);
+    this.#logs.drop(clientRunId);
   }
 
   async putRecord(record: RunRecord): Promise<void> {

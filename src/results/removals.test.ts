@@ -19,7 +19,16 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 const T = Date.parse('2026-01-01T00:00:00Z');
 const at = (ms: number) => new Date(ms).toISOString();
 const nobody = () => false;
-const record = (id: string, more: Partial<RunRecord> = {}): RunRecord => ({ version: 1, clientRunId: id, namespace: 'team', name: id, uid: `uid-${id}`, state: 'Finished', bytes: 10, ...more });
+const record = (id: string, more: Partial<RunRecord> = {}): RunRecord => ({
+  version: 1,
+  clientRunId: id,
+  namespace: 'team',
+  name: id,
+  uid: `uid-${id}`,
+  state: 'Finished',
+  bytes: 10,
+  ...more,
+});
 
 async function recorded(id: string, more: Partial<RunRecord> = {}): Promise<void> {
   await putRecord(store, record(id, more));
@@ -72,7 +81,9 @@ test('the bytes of a namespace are known after a restart, counted once, and gone
   await usage.add(record('a'));
   await usage.add(record('b', { namespace: 'other', bytes: 5 }));
   const restarted = await Usage.load(store);
-  expect([usage.of('team'), restarted.of('team'), restarted.of('other'), restarted.of('nobody')]).toEqual([10, 10, 5, 0]);
+  expect([usage.of('team'), restarted.of('team'), restarted.of('other'), restarted.of('nobody')]).toEqual([
+    10, 10, 5, 0,
+  ]);
   await restarted.removed('team', 'a');
   expect([restarted.of('team'), (await Usage.load(store)).of('team')]).toEqual([0, 0]);
 });

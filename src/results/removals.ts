@@ -10,15 +10,27 @@ import { getRecord, putRecord } from './records.ts';
 
 const PREFIX = 'removals/';
 /** Seconds since the epoch, in as many digits as sort well until the year 5138. */
-const keyOf = (removeAt: number, clientRunId: string): string => `${PREFIX}${String(Math.floor(removeAt / 1000)).padStart(11, '0')}-${clientRunId}`;
+const keyOf = (removeAt: number, clientRunId: string): string =>
+  `${PREFIX}${String(Math.floor(removeAt / 1000)).padStart(11, '0')}-${clientRunId}`;
 
 /** From `removeAt` (milliseconds since the epoch) on, everything of the run may go. Throws StoreError. */
-export async function planRemoval(store: RunStore, clientRunId: string, removeAt: number, signal?: AbortSignal): Promise<void> {
+export async function planRemoval(
+  store: RunStore,
+  clientRunId: string,
+  removeAt: number,
+  signal?: AbortSignal,
+): Promise<void> {
   await store.replace(keyOf(removeAt, clientRunId), jsonBytes({ clientRunId }), JSON_TYPE, signal);
 }
 
 /** Marks the record of a deleted run; nothing happens where none is stored. Throws StoreError. */
-export async function tombstone(store: RunStore, clientRunId: string, uid: string, removeAt: number, signal?: AbortSignal): Promise<void> {
+export async function tombstone(
+  store: RunStore,
+  clientRunId: string,
+  uid: string,
+  removeAt: number,
+  signal?: AbortSignal,
+): Promise<void> {
   const record = await getRecord(store, clientRunId, signal);
   // A later run with the same runKey has taken the place: what is stored is its own.
   if (record === undefined || record.uid !== uid) return;

@@ -42,7 +42,8 @@ export class Usage {
   /** Everything of a run is gone. Throws StoreError. */
   async removed(namespace: string, clientRunId: string, signal?: AbortSignal): Promise<void> {
     const prefix = prefixOf(namespace, clientRunId);
-    for await (const { key } of this.#store.list(prefix, signal)) this.#change(namespace, -Number(key.slice(key.lastIndexOf('.') + 1)));
+    for await (const { key } of this.#store.list(prefix, signal))
+      this.#change(namespace, -Number(key.slice(key.lastIndexOf('.') + 1)));
     await this.#store.remove(prefix, signal);
   }
 

@@ -77,7 +77,7 @@ describe('a folder as one tar', () => {
       names.push(name);
       stream.on('end', next).resume();
     });
-    const done = new Promise((resolve, reject) => reader.on('finish', resolve).on('error', reject));
+    const done = new Promise<void>((resolve, reject) => reader.on('finish', () => resolve()).on('error', reject));
     reader.end(bytes);
     await done;
     expect(names).toEqual(['a/b.txt', 'a/block', `a/${long}`, 'a/empty', 'a/link', 'a/run.sh']);

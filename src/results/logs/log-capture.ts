@@ -137,10 +137,10 @@ export class LogCapture {
     return tracked.finished;
   }
 
-  /** Forgets an attempt without a final read; what was stored stays. */
-  drop(key: AttemptKey): void {
+  /** Forgets every attempt of a run without a final read; what was stored stays. */
+  drop(clientRunId: string): void {
     for (const [name, { attempt, end }] of this.#tracked) {
-      if (attempt.clientRunId !== key.clientRunId || attempt.attempt !== key.attempt) continue;
+      if (attempt.clientRunId !== clientRunId) continue;
       end.abort();
       this.#tracked.delete(name);
     }

@@ -266,10 +266,10 @@ describe('capturing logs of pods', () => {
     expect(complete).toBe(true);
   });
 
-  it('drops what it has of an attempt', async () => {
+  it('drops what it has of a run', async () => {
     const logs = capture(new KubeletLog());
     logs.track(ATTEMPT, POD);
-    logs.drop(ATTEMPT);
+    logs.drop(ATTEMPT.clientRunId);
     await expect(logs.finish(ATTEMPT, 0)).rejects.toThrow('not tracked');
   });
 
