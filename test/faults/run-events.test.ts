@@ -8,7 +8,7 @@ import type { Delivery } from './run/simulation.ts';
 
 const WATCHED: readonly Kind[] = ['runs', 'jobs', 'pods', 'nodes', 'pins'];
 /** Of a long log, every so many-th event is enough. */
-const POINTS = 12;
+const POINTS = 8;
 let runs = 0;
 afterAll(() => console.log(`run controller: ${SCENARIOS.length} scenarios, ${runs} disturbed streams`));
 

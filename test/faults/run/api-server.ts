@@ -29,7 +29,7 @@ export const fails = (fault: KubeFault, message: string): KubeError => kubeError
 
 /**
  * As much of an API server as a run's controller notices: resource versions, uids, names that are taken, uid
- * preconditions, and the rules that the CRD holds every status to.
+ * preconditions, and the rules that the CRD holds every status to. Objects are never changed, only replaced.
  */
 export class ApiServer {
   readonly log: Event[] = [];
@@ -55,12 +55,11 @@ export class ApiServer {
   }
 
   list<K extends Kind>(kind: K): Kinds[K][] {
-    return [...this.#objects[kind].values()].map((object) => structuredClone(object));
+    return [...this.#objects[kind].values()];
   }
 
   get<K extends Kind>(kind: K, key: string): Kinds[K] | undefined {
-    const found = this.#objects[kind].get(key);
-    return found === undefined ? undefined : structuredClone(found);
+    return this.#objects[kind].get(key);
   }
 
   /** As a list that was taken when the log had `events` entries. */
@@ -71,7 +70,7 @@ export class ApiServer {
       if (event.type === 'DELETED') objects.delete(keyOf(event.object));
       else objects.set(keyOf(event.object), event.object);
     }
-    return [...objects.values()].map((object) => structuredClone(object)) as Kinds[K][];
+    return [...objects.values()] as Kinds[K][];
   }
 
   create<K extends Kind>(kind: K, object: Kinds[K]): Kinds[K] {
@@ -86,13 +85,14 @@ export class ApiServer {
     };
     if (kind === 'runs') (made as WorldRun).status = structuredClone(INITIAL_STATUS) as unknown as WorldRunStatus;
     this.#put(kind, 'ADDED', key, made);
-    return structuredClone(made);
+    return made;
   }
 
   /** Changes what is there; nothing happens when it is gone. */
   update<K extends Kind>(kind: K, key: string, change: (object: Kinds[K]) => void): void {
-    const object = this.get(kind, key);
-    if (object === undefined) return;
+    const before = this.get(kind, key);
+    if (before === undefined) return;
+    const object = structuredClone(before);
     change(object);
     this.#put(kind, 'MODIFIED', key, object);
   }
@@ -105,9 +105,9 @@ export class ApiServer {
   }
 
   remove(kind: Kind, key: string): void {
-    const object = this.get(kind, key);
-    if (object === undefined) return;
-    object.metadata!.resourceVersion = String(++this.#version);
+    const before = this.get(kind, key);
+    if (before === undefined) return;
+    const object = { ...before, metadata: { ...before.metadata, resourceVersion: String(++this.#version) } };
     this.#objects[kind].delete(key);
     this.#tell({ kind, type: 'DELETED', object } as Event);
   }
@@ -137,7 +137,7 @@ export class ApiServer {
   #put<K extends Kind>(kind: K, type: 'ADDED' | 'MODIFIED', key: string, object: Kinds[K]): void {
     object.metadata!.resourceVersion = String(++this.#version);
     this.#objects[kind].set(key, object);
-    this.#tell({ kind, type, object: structuredClone(object) } as Event);
+    this.#tell({ kind, type, object } as Event);
   }
 
   #tell(event: Event): void {

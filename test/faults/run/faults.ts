@@ -12,15 +12,7 @@ export type Fault =
   | { is: 'staleRestart'; call: number }
   | { is: 'error'; call: number; kind: ErrorKind };
 
-export const ERROR_KINDS = [
-  'conflict',
-  'tooManyRequests',
-  'serverError',
-  'timeout',
-  'timeoutAfterEffect',
-  'forbidden',
-] as const;
-export type ErrorKind = (typeof ERROR_KINDS)[number];
+export type ErrorKind = 'conflict' | 'tooManyRequests' | 'serverError' | 'timeout' | 'timeoutAfterEffect' | 'forbidden';
 
 /** Every call of the controller to the outside goes through here, in order. */
 export class Calls {

@@ -258,8 +258,7 @@ class Process {
     const put = () => {
       if (this.#stopped) return;
       const times = this.#o.delivery.twice ? 2 : 1;
-      for (let i = 0; i < times; i += 1)
-        store.apply({ type: event.type, object: structuredClone(event.object) as KubeObject });
+      for (let i = 0; i < times; i += 1) store.apply({ type: event.type, object: event.object });
     };
     const at = Math.max(this.#o.clock.now + Math.max(0, ms), this.#arrival.get(event.kind) ?? 0);
     this.#arrival.set(event.kind, at);
