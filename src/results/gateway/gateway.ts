@@ -107,7 +107,7 @@ export class Gateway {
     const [, clientRunId, attempt, path] = PATH.exec(url.pathname) ?? [];
     if (clientRunId === undefined || path === undefined) throw new RefusalError(404, 'invalid', 'no such path');
     const task = this.#task(clientRunId, Number(attempt));
-    const { rank, podUid } = await this.#sender(req, task);
+    const { rank, podUid } = await this.#sender(req, task, Number(attempt));
     if (!this.#requests.take(podUid)) throw new RefusalError(429, 'busy', 'too many requests', 1);
     await this.#handlers.handle({ task, rank, podUid, path, query: url.searchParams, req, res });
   }
@@ -117,11 +117,11 @@ export class Gateway {
     // Retried by the collector: after a restart, or right after the start of a pod, the operator may not know it yet.
     if (task === undefined || attempt > task.attempt)
       throw new RefusalError(404, 'unknownRun', 'no such run is live', 2);
-    if (task.recorded || attempt < task.attempt) throw new RefusalError(410, 'over', 'this attempt is over');
+    if (task.recorded) throw new RefusalError(410, 'over', 'this attempt is over');
     return task;
   }
 
-  async #sender(req: IncomingMessage, task: CollectTask): Promise<{ rank: number; podUid: string }> {
+  async #sender(req: IncomingMessage, task: CollectTask, attempt: number): Promise<{ rank: number; podUid: string }> {
     const token = /^Bearer ([\w.~+/-]+=*)$/.exec(req.headers.authorization ?? '')?.[1];
     const audience = resultsAudience(this.#options.installationId, task.clientRunId);
     const review =
@@ -135,6 +135,9 @@ export class Gateway {
       throw new RefusalError(401, 'unauthorized', review.message);
     }
     const rank = review.namespace === task.namespace ? task.rankOf(review.podUid) : undefined;
+    // The pod decides, not the number: a queue that evicts a run starts its next attempt from the same Job, whose pods
+    // still name the attempt that it was made for.
+    if (rank === undefined && attempt < task.attempt) throw new RefusalError(410, 'over', 'this attempt is over');
     if (rank === undefined) throw new RefusalError(403, 'unknownPod', 'this pod is not known as one of the attempt', 1);
     return { rank, podUid: review.podUid };
   }
