@@ -12,6 +12,8 @@ export interface RunRecord {
   version: 1;
   clientRunId: string;
   namespace: string;
+  /** Another namespace of the same name is another tenant: it adopts nothing. */
+  namespaceUid?: string;
   name: string;
   uid: string;
   runKey?: string;

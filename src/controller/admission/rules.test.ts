@@ -9,7 +9,7 @@ import { refusalOf } from './rules.ts';
 const DIGEST = `sha256:${'c'.repeat(64)}`;
 
 function refusal(run: RunBuilder, profile: ProfileBuilder, labels: Record<string, string> = {}) {
-  const namespace = { name: 'team', labels, terminating: false };
+  const namespace = { uid: 'namespace-1', name: 'team', labels, terminating: false };
   return refusalOf({ run: run.live().spec, profile: profile.spec(), profileName: 'cpu', namespace });
 }
 

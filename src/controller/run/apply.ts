@@ -154,7 +154,7 @@ export async function stopJob(cluster: Cluster, job: { namespace: string; name: 
   for (const pod of pods) if (pod.jobUid === job.uid) await cluster.hastenPod(pod).catch(ignoreGone);
 }
 
-function ignoreGone(error: unknown): void {
+export function ignoreGone(error: unknown): void {
   // Deleted, or replaced by another object of the same name: either way what was meant is gone.
   if (!isKubeError(error, 'notFound', 'conflict')) throw error;
 }

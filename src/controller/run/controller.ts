@@ -6,7 +6,7 @@ import { podState, type PodView } from '../../runtime/local/pod-state.ts';
 import { AdmissionLedger } from '../admission/ledger.ts';
 import type { Caches } from '../caches.ts';
 import { clientRunId } from '../identity.ts';
-import { apply, hasSecrets, stopJob, type Apply, type Installation } from './apply.ts';
+import { apply, hasSecrets, ignoreGone, stopJob, type Apply, type Installation } from './apply.ts';
 import { decide, decideSettled } from './decide.ts';
 import { observe, profileKeysOf, type Observed } from './observe.ts';
 import type { Cluster, Results } from './ports.ts';
@@ -186,7 +186,11 @@ export class RunController {
     const { caches, cluster, now } = this.#o;
     const decision = decideSettled({ now: now(), run, jobs: caches.jobs.byIndex('run', run.uid), waitsForSync: this.#o.waitsForSync(run) });
     if (decision.do === 'nothing') return decision.againMs === undefined ? undefined : { afterMs: decision.againMs };
-    if (decision.do === 'deleteRun') await cluster.deleteRun(run);
+    if (decision.do === 'deleteRun') {
+      await cluster.deleteRun(run).catch(ignoreGone);
+      // The watch shows that it is gone; until then there is nothing more to do.
+      return undefined;
+    }
     if (decision.do === 'deleteJob') {
       await stopJob(cluster, decision.job, caches.pods.byIndex('run', run.uid));
       this.#markDeleting(decision.job.namespace, decision.job.name);

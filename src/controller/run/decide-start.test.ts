@@ -1,3 +1,4 @@
+import type { RunRecord } from '../../results/records.ts';
 import { describe, expect, test } from 'vitest';
 import { at, ms } from '../../runtime/local/testing/clock.ts';
 import { aPod } from '../../runtime/local/testing/a-pod.ts';
@@ -330,5 +331,22 @@ describe('a lost node does not hold up the next attempt', () => {
   test('unless the profile says Wait', () => {
     const patient = aProfile().asking({ onNodeLost: 'Wait' });
     expect(outcome({ ...lost, profile: patient, pinned: patient })).toBe('say WaitingForRetry');
+  });
+});
+
+describe('a finished run of the same runKey', () => {
+  const record: RunRecord = { version: 1, clientRunId: 'c', namespace: 'team', namespaceUid: 'namespace-1', name: 'earlier', uid: 'another', state: 'Finished', status: { runId: 'run-7' } };
+  const found = (more: Partial<RunRecord>) => outcome({ run: aRun().keyed('k'), memory: { record: { ...record, ...more } }, isPinned: true });
+
+  test('is adopted', () => {
+    expect(found({})).toBe('adoptRecord');
+  });
+
+  test('that had not ended is no record', () => {
+    expect(found({ state: 'Open' })).toBe('createJob');
+  });
+
+  test('in a namespace that was deleted and made again belongs to another tenant', () => {
+    expect(found({ namespaceUid: 'namespace-0' })).toBe('createJob');
   });
 });

@@ -36,7 +36,10 @@ export function decideStart(world: World, number: number): Decision {
   }
   if (spec.runKey !== undefined && number === 1 && !spec.dryRun) {
     if (memory.record === undefined) return { do: 'lookUpRecord' };
-    if (memory.record?.state === 'Finished' && memory.record.uid !== run.uid && run.rerun !== memory.record.status?.runId) return { do: 'adoptRecord' };
+    const { record } = memory;
+    const adoptable = record?.state === 'Finished' && record.uid !== run.uid && run.rerun !== record.status?.runId;
+    // A namespace that was deleted and made again under its name is another tenant's.
+    if (adoptable && record.namespaceUid === world.namespace?.uid) return { do: 'adoptRecord' };
   }
 
   const queueLeft = spec.timeouts.queueSeconds - clocks.queueSeconds;

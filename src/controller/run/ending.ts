@@ -71,6 +71,7 @@ export function recordFor(world: World, clientRunId: string, status: WorldRunSta
     version: 1,
     clientRunId,
     namespace: run.namespace,
+    ...(world.namespace !== undefined && { namespaceUid: world.namespace.uid }),
     name: run.name,
     uid: run.uid,
     ...(run.spec.runKey !== undefined && { runKey: run.spec.runKey }),

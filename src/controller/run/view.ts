@@ -258,6 +258,7 @@ export function projectNode(object: Wire<V1Node>): NodeView {
 }
 
 export interface NamespaceView {
+  uid: string;
   name: string;
   labels: Record<string, string>;
   terminating: boolean;
@@ -265,6 +266,7 @@ export interface NamespaceView {
 
 export function projectNamespace(object: Wire<V1Namespace>): NamespaceView {
   return {
+    uid: object.metadata?.uid ?? '',
     name: object.metadata?.name ?? '',
     labels: object.metadata?.labels ?? {},
     terminating: object.metadata?.deletionTimestamp !== undefined,

@@ -52,6 +52,7 @@ export function aWorld(scene: Scene = {}): World {
         : {
             name: run.namespace,
             labels: scene.namespace?.labels ?? {},
+            uid: 'namespace-1',
             terminating: scene.namespace?.terminating ?? false,
           },
     profile,

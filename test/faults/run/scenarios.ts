@@ -307,6 +307,7 @@ export const SCENARIOS: readonly Scenario[] = [
           version: 1,
           clientRunId: id,
           namespace: 'team',
+          namespaceUid: 'namespaces-1',
           name: 'run',
           uid: 'earlier',
           state: 'Finished',
