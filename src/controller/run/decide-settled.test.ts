@@ -8,7 +8,16 @@ import { aRun, type RunBuilder } from '../testing/a-run.ts';
 import { decideSettled } from './decide.ts';
 
 const ended = (reason: OutcomeReason, run = aRun()): RunBuilder =>
-  run.saying({ is: 'finished', status: reason === 'Completed' ? 'succeeded' : 'failed', reason, message: '', results: undefined }, 10);
+  run.saying(
+    {
+      is: 'finished',
+      status: reason === 'Completed' ? 'succeeded' : 'failed',
+      reason,
+      message: '',
+      results: undefined,
+    },
+    10,
+  );
 
 const next = (run: RunBuilder, { now = 20, jobs = [] as JobBuilder[], waitsForSync = false } = {}) =>
   decideSettled({ now: ms(now), run: run.settled(), jobs: jobs.map((job) => job.view()), waitsForSync });
@@ -18,13 +27,17 @@ describe('what is left to do of a run that has ended', () => {
     expect(next(ended('Completed'), { jobs: [aJob().complete()] })).toEqual({ do: 'nothing' });
   });
 
-  test.each(['Cancelled', 'RunDeadlineExceeded', 'StartupDeadlineExceeded', 'QueueDeadlineExceeded', 'ImagePullFailed', 'NodeLost'] as const)(
-    'a Job that the operator gave up (%s) is deleted',
-    (reason) => {
-      expect(next(ended(reason), { jobs: [aJob().started()] })).toMatchObject({ do: 'deleteJob' });
-      expect(next(ended(reason), { jobs: [aJob().started().deleting()] })).toEqual({ do: 'nothing' });
-    },
-  );
+  test.each([
+    'Cancelled',
+    'RunDeadlineExceeded',
+    'StartupDeadlineExceeded',
+    'QueueDeadlineExceeded',
+    'ImagePullFailed',
+    'NodeLost',
+  ] as const)('a Job that the operator gave up (%s) is deleted', (reason) => {
+    expect(next(ended(reason), { jobs: [aJob().started()] })).toMatchObject({ do: 'deleteJob' });
+    expect(next(ended(reason), { jobs: [aJob().started().deleting()] })).toEqual({ do: 'nothing' });
+  });
 
   test('a Job that failed by itself comes to its end alone, and stays to be looked at', () => {
     expect(next(ended('NonZeroExit'), { jobs: [aJob().started()] })).toEqual({ do: 'nothing' });
@@ -41,7 +54,9 @@ describe('the time to live', () => {
   });
 
   test('zero means at once, none means never', () => {
-    expect(next(ended('Completed', aRun().asking({ ttlSecondsAfterFinished: 0 })), { now: 10 })).toEqual({ do: 'deleteRun' });
+    expect(next(ended('Completed', aRun().asking({ ttlSecondsAfterFinished: 0 })), { now: 10 })).toEqual({
+      do: 'deleteRun',
+    });
     expect(next(ended('Completed'), { now: 1_000_000 })).toEqual({ do: 'nothing' });
   });
 
@@ -53,23 +68,33 @@ describe('the time to live', () => {
     expect(next(run.deleting(), { now: 70 })).toEqual({ do: 'nothing' });
   });
 
-  test.each([{ 'argocd.argoproj.io/tracking-id': 'app:worldflux.ai/WorldRun:team/x' }, { 'kustomize.toolkit.fluxcd.io/name': 'apps' }])(
-    'only trims the children of what a GitOps tool would apply again: %o',
-    (marks) => {
-      const tracked = run.annotated(marks as unknown as Record<string, string>);
-      expect(next(tracked, { now: 70, jobs: [aJob().complete()] })).toMatchObject({ do: 'deleteJob' });
-      expect(next(tracked, { now: 70, jobs: [aJob().complete().deleting()] })).toEqual({ do: 'nothing' });
-      expect(next(tracked, { now: 70 })).toEqual({ do: 'nothing' });
-    },
-  );
+  test.each([
+    { 'argocd.argoproj.io/tracking-id': 'app:worldflux.ai/WorldRun:team/x' },
+    { 'kustomize.toolkit.fluxcd.io/name': 'apps' },
+  ])('only trims the children of what a GitOps tool would apply again: %o', (marks) => {
+    const tracked = run.annotated(marks as unknown as Record<string, string>);
+    expect(next(tracked, { now: 70, jobs: [aJob().complete()] })).toMatchObject({ do: 'deleteJob' });
+    expect(next(tracked, { now: 70, jobs: [aJob().complete().deleting()] })).toEqual({ do: 'nothing' });
+    expect(next(tracked, { now: 70 })).toEqual({ do: 'nothing' });
+  });
 });
 
 test('a terminal run never creates anything again', () => {
   const job = fc
-    .record({ attempt: fc.integer({ min: 1, max: 5 }), is: fc.constantFrom('new', 'started', 'suspended', 'complete', 'failed', 'deleting') })
+    .record({
+      attempt: fc.integer({ min: 1, max: 5 }),
+      is: fc.constantFrom('new', 'started', 'suspended', 'complete', 'failed', 'deleting'),
+    })
     .map(({ attempt, is }) => {
       const job = aJob().ofAttempt(attempt);
-      return { new: job, started: job.started(), suspended: job.suspended(), complete: job.complete(), failed: job.failed(), deleting: job.deleting() }[is]!;
+      return {
+        new: job,
+        started: job.started(),
+        suspended: job.suspended(),
+        complete: job.complete(),
+        failed: job.failed(),
+        deleting: job.deleting(),
+      }[is]!;
     });
   fc.assert(
     fc.property(
@@ -80,7 +105,10 @@ test('a terminal run never creates anything again', () => {
       fc.boolean(),
       fc.boolean(),
       (reason, jobs, ttlSecondsAfterFinished, now, deleting, waitsForSync) => {
-        let run = ended(reason, ttlSecondsAfterFinished === undefined ? aRun() : aRun().asking({ ttlSecondsAfterFinished }));
+        let run = ended(
+          reason,
+          ttlSecondsAfterFinished === undefined ? aRun() : aRun().asking({ ttlSecondsAfterFinished }),
+        );
         if (deleting) run = run.deleting();
         // Whatever was asked for afterwards.
         for (const asked of [run, run.resumed(), run.suspended(), run.cancelled()]) {

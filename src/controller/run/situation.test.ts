@@ -1,13 +1,27 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { CONDITION_TYPES, OUTCOME_REASONS, REFUSED_REASONS, WAITING_REASONS, type OutcomeReason, type RefusedReason, type WaitingReason } from '../../crds/vocabulary.ts';
+import {
+  CONDITION_TYPES,
+  OUTCOME_REASONS,
+  REFUSED_REASONS,
+  WAITING_REASONS,
+  type OutcomeReason,
+  type RefusedReason,
+  type WaitingReason,
+} from '../../crds/vocabulary.ts';
 import type { Condition } from '../../crds/common.ts';
 import { INITIAL_STATUS, worldRunStatus } from '../../crds/world-run-status.ts';
 import { at, ms } from '../../runtime/local/testing/clock.ts';
 import { conditionsOf, mergeConditions, phaseOf, type Situation } from './situation.ts';
 
 const STORED = { stored: true, reason: 'Stored', message: '' } as const;
-const finished = (status: 'succeeded' | 'failed' | 'cancelled', reason: OutcomeReason): Situation => ({ is: 'finished', status, reason, message: 'm', results: STORED });
+const finished = (status: 'succeeded' | 'failed' | 'cancelled', reason: OutcomeReason): Situation => ({
+  is: 'finished',
+  status,
+  reason,
+  message: 'm',
+  results: STORED,
+});
 
 const situation: fc.Arbitrary<Situation> = fc.oneof(
   fc.record({
@@ -16,8 +30,15 @@ const situation: fc.Arbitrary<Situation> = fc.oneof(
     message: fc.string(),
     admitted: fc.boolean(),
   }),
-  fc.record({ is: fc.constant('refused' as const), reason: fc.constantFrom(...(Object.keys(REFUSED_REASONS) as RefusedReason[])), message: fc.string() }),
-  fc.record({ is: fc.constantFrom('running' as const, 'collecting' as const, 'stopping' as const), message: fc.string() }),
+  fc.record({
+    is: fc.constant('refused' as const),
+    reason: fc.constantFrom(...(Object.keys(REFUSED_REASONS) as RefusedReason[])),
+    message: fc.string(),
+  }),
+  fc.record({
+    is: fc.constantFrom('running' as const, 'collecting' as const, 'stopping' as const),
+    message: fc.string(),
+  }),
   fc.record({
     is: fc.constant('finished' as const),
     status: fc.constantFrom('succeeded' as const, 'failed' as const, 'cancelled' as const),
@@ -44,17 +65,83 @@ function argo(conditions: readonly { type: string; status: string; reason: strin
 }
 
 describe('health', () => {
-  const table: [string, Situation, { Ready: string; Reconciling: string; Stalled: string; Finished: string }, string, string][] = [
-    ['waiting', { is: 'waiting', reason: 'Unschedulable', message: '', admitted: true }, { Ready: 'False', Reconciling: 'True', Stalled: 'False', Finished: 'False' }, 'Progressing', 'InProgress'],
-    ['running', { is: 'running', message: '' }, { Ready: 'False', Reconciling: 'True', Stalled: 'False', Finished: 'False' }, 'Progressing', 'InProgress'],
-    ['collecting', { is: 'collecting', message: '' }, { Ready: 'False', Reconciling: 'True', Stalled: 'False', Finished: 'False' }, 'Progressing', 'InProgress'],
-    ['stopping', { is: 'stopping', message: '' }, { Ready: 'False', Reconciling: 'True', Stalled: 'False', Finished: 'False' }, 'Progressing', 'InProgress'],
-    ['suspended', { is: 'waiting', reason: 'Suspended', message: '', admitted: false }, { Ready: 'False', Reconciling: 'True', Stalled: 'False', Finished: 'False' }, 'Suspended', 'InProgress'],
-    ['refused for good', { is: 'refused', reason: 'EnvNotAllowed', message: '' }, { Ready: 'False', Reconciling: 'False', Stalled: 'True', Finished: 'False' }, 'Degraded', 'Failed'],
-    ['succeeded', finished('succeeded', 'Completed'), { Ready: 'True', Reconciling: 'False', Stalled: 'False', Finished: 'True' }, 'Healthy', 'Current'],
-    ['failed', finished('failed', 'NonZeroExit'), { Ready: 'False', Reconciling: 'False', Stalled: 'True', Finished: 'True' }, 'Degraded', 'Failed'],
-    ['cancelled', finished('cancelled', 'Cancelled'), { Ready: 'True', Reconciling: 'False', Stalled: 'False', Finished: 'True' }, 'Healthy', 'Current'],
-    ['dry run done', finished('succeeded', 'DryRun'), { Ready: 'True', Reconciling: 'False', Stalled: 'False', Finished: 'True' }, 'Healthy', 'Current'],
+  const table: [
+    string,
+    Situation,
+    { Ready: string; Reconciling: string; Stalled: string; Finished: string },
+    string,
+    string,
+  ][] = [
+    [
+      'waiting',
+      { is: 'waiting', reason: 'Unschedulable', message: '', admitted: true },
+      { Ready: 'False', Reconciling: 'True', Stalled: 'False', Finished: 'False' },
+      'Progressing',
+      'InProgress',
+    ],
+    [
+      'running',
+      { is: 'running', message: '' },
+      { Ready: 'False', Reconciling: 'True', Stalled: 'False', Finished: 'False' },
+      'Progressing',
+      'InProgress',
+    ],
+    [
+      'collecting',
+      { is: 'collecting', message: '' },
+      { Ready: 'False', Reconciling: 'True', Stalled: 'False', Finished: 'False' },
+      'Progressing',
+      'InProgress',
+    ],
+    [
+      'stopping',
+      { is: 'stopping', message: '' },
+      { Ready: 'False', Reconciling: 'True', Stalled: 'False', Finished: 'False' },
+      'Progressing',
+      'InProgress',
+    ],
+    [
+      'suspended',
+      { is: 'waiting', reason: 'Suspended', message: '', admitted: false },
+      { Ready: 'False', Reconciling: 'True', Stalled: 'False', Finished: 'False' },
+      'Suspended',
+      'InProgress',
+    ],
+    [
+      'refused for good',
+      { is: 'refused', reason: 'EnvNotAllowed', message: '' },
+      { Ready: 'False', Reconciling: 'False', Stalled: 'True', Finished: 'False' },
+      'Degraded',
+      'Failed',
+    ],
+    [
+      'succeeded',
+      finished('succeeded', 'Completed'),
+      { Ready: 'True', Reconciling: 'False', Stalled: 'False', Finished: 'True' },
+      'Healthy',
+      'Current',
+    ],
+    [
+      'failed',
+      finished('failed', 'NonZeroExit'),
+      { Ready: 'False', Reconciling: 'False', Stalled: 'True', Finished: 'True' },
+      'Degraded',
+      'Failed',
+    ],
+    [
+      'cancelled',
+      finished('cancelled', 'Cancelled'),
+      { Ready: 'True', Reconciling: 'False', Stalled: 'False', Finished: 'True' },
+      'Healthy',
+      'Current',
+    ],
+    [
+      'dry run done',
+      finished('succeeded', 'DryRun'),
+      { Ready: 'True', Reconciling: 'False', Stalled: 'False', Finished: 'True' },
+      'Healthy',
+      'Current',
+    ],
   ];
   test.each(table)('%s', (_, said, expected, argoSays, kstatusSays) => {
     const conditions = conditionsOf(said);
@@ -96,14 +183,16 @@ test('Succeeded is said once the run has finished, and only then; every type is 
   );
 });
 
-describe('merged into what stands there', () => {
-  const written = (before: readonly Condition[] | undefined, said: Situation, seconds: number) => mergeConditions(before, conditionsOf(said), 1, ms(seconds));
+const written = (before: readonly Condition[] | undefined, said: Situation, seconds: number) =>
+  mergeConditions(before, conditionsOf(said), 1, ms(seconds));
+const time = (conditions: readonly Condition[], type: string) =>
+  conditions.find((c) => c.type === type)?.lastTransitionTime;
 
+describe('merged into what stands there', () => {
   test('a time changes with the status and not with the words', () => {
     const first = written(undefined, { is: 'waiting', reason: 'Unschedulable', message: 'a', admitted: true }, 1);
     const second = written(first, { is: 'running', message: 'b' }, 9);
     const third = written(second, finished('succeeded', 'Completed'), 20);
-    const time = (conditions: readonly Condition[], type: string) => conditions.find((c) => c.type === type)?.lastTransitionTime;
     expect([time(second, 'Ready'), time(third, 'Ready'), time(third, 'Stalled')]).toEqual([at(1), at(20), at(1)]);
   });
 
