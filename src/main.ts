@@ -14,6 +14,8 @@ switch (mode) {
     await (await import('./runtime/local/fetch-source.ts')).main();
     break;
   default:
-    process.stderr.write('usage: worldflux-operator operator|collector|fetch-source (operator --help lists its settings)\n');
+    process.stderr.write(
+      'usage: worldflux-operator operator|collector|fetch-source (operator --help lists its settings)\n',
+    );
     process.exitCode = mode === '--help' || mode === undefined ? 0 : 2;
 }

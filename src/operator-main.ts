@@ -36,7 +36,8 @@ export async function main(argv: string[]): Promise<void> {
     log.info(end === 'lost' ? 'leadership is lost; a new process starts clean' : 'stopped');
     process.exitCode = end === 'lost' ? 1 : 0;
   } catch (error) {
-    if (error instanceof ClusterConfigError) process.stderr.write(`--kubeconfig (WORLDFLUX_KUBECONFIG): ${error.message}\n`);
+    if (error instanceof ClusterConfigError)
+      process.stderr.write(`--kubeconfig (WORLDFLUX_KUBECONFIG): ${error.message}\n`);
     else log.fatal({ err: error }, 'the operator cannot go on');
     process.exitCode = 1;
   }

@@ -25,31 +25,101 @@ interface Setting {
 }
 
 const SETTINGS = {
-  kubeconfig: { schema: text, value: 'FILE', help: 'Kubeconfig to use. Without it: the service account of the Pod. ~/.kube/config is never read on its own.' },
+  kubeconfig: {
+    schema: text,
+    value: 'FILE',
+    help: 'Kubeconfig to use. Without it: the service account of the Pod. ~/.kube/config is never read on its own.',
+  },
   context: { schema: text, value: 'NAME', help: 'Context of that kubeconfig. Default: its current one.' },
-  namespace: { schema: text, default: 'worldflux-system', value: 'NAME', help: 'Where the operator keeps its Lease, certificates and pinned profiles.' },
-  image: { schema: text, default: 'ghcr.io/worldflux/worldflux-operator:0.1.0', value: 'REF', help: 'Image of the collector and of the source fetcher in run pods: the operator’s own.' },
-  'installation-id': { schema: z.uuid(), value: 'UUID', help: 'Identity of this installation in the store and in tokens. Default: from the cluster and the namespace.' },
+  namespace: {
+    schema: text,
+    default: 'worldflux-system',
+    value: 'NAME',
+    help: 'Where the operator keeps its Lease, certificates and pinned profiles.',
+  },
+  image: {
+    schema: text,
+    default: 'ghcr.io/worldflux/worldflux-operator:0.1.0',
+    value: 'REF',
+    help: 'Image of the collector and of the source fetcher in run pods: the operator’s own.',
+  },
+  'installation-id': {
+    schema: z.uuid(),
+    value: 'UUID',
+    help: 'Identity of this installation in the store and in tokens. Default: from the cluster and the namespace.',
+  },
   workers: { schema: positive.max(256), default: '16', value: 'N', help: 'Runs worked on at the same time.' },
   'gateway-port': { schema: port, default: '8443', value: 'PORT', help: 'HTTPS port that collectors push results to.' },
-  'gateway-url': { schema: z.url({ protocol: /^https$/ }), value: 'URL', help: 'Where pods reach that port. Default: the Service worldflux-operator-gateway in the operator’s namespace.' },
-  'results-api-port': { schema: port, value: 'PORT', help: 'HTTPS port at which the API server reads results for users (results.worldflux.ai). Absent or 0: off.' },
-  'metrics-port': { schema: port, default: '8080', value: 'PORT', help: 'HTTP port of /metrics, /healthz and /readyz.' },
-  store: { schema: z.enum(['files', 's3']), default: 'files', value: 'KIND', help: 'Run store: files (a folder, one replica) or s3.' },
+  'gateway-url': {
+    schema: z.url({ protocol: /^https$/ }),
+    value: 'URL',
+    help: 'Where pods reach that port. Default: the Service worldflux-operator-gateway in the operator’s namespace.',
+  },
+  'results-api-port': {
+    schema: port,
+    value: 'PORT',
+    help: 'HTTPS port at which the API server reads results for users (results.worldflux.ai). Absent or 0: off.',
+  },
+  'metrics-port': {
+    schema: port,
+    default: '8080',
+    value: 'PORT',
+    help: 'HTTP port of /metrics, /healthz and /readyz.',
+  },
+  store: {
+    schema: z.enum(['files', 's3']),
+    default: 'files',
+    value: 'KIND',
+    help: 'Run store: files (a folder, one replica) or s3.',
+  },
   'store-dir': { schema: text, default: '/var/lib/worldflux/store', value: 'DIR', help: 'Folder of the file store.' },
   's3-bucket': { schema: text, value: 'NAME', help: 'Bucket of the S3 store.' },
   's3-region': { schema: text, default: 'us-east-1', value: 'NAME', help: 'Region of the bucket.' },
   's3-endpoint': { schema: z.url(), value: 'URL', help: 'S3 service other than AWS; pods must reach it too.' },
-  's3-path-style': { schema: flag, default: 'false', value: 'true|false', help: 'Address buckets by path, as most S3 services other than AWS want it.' },
-  'sync-concurrency': { schema: positive.max(64), default: '8', value: 'N', help: 'Runs sent to WorldFlux at the same time, over all targets.' },
-  'sync-concurrency-per-target': { schema: positive.max(64), default: '4', value: 'N', help: 'The same for one target and key; where the target keeps a ledger it is always one.' },
-  'cluster-ranges': { schema: cidrs, default: '', value: 'CIDR,...', help: 'Pod, service and node ranges. Requests to other hosts never go there, even where the ranges are public.' },
-  'log-limit-mib': { schema: positive, default: '64', value: 'MIB', help: 'Most of one container’s log that is kept; its head and its newest part.' },
-  'log-level': { schema: z.enum(['trace', 'debug', 'info', 'warn', 'error']), default: 'info', value: 'LEVEL', help: 'How much the operator itself logs.' },
+  's3-path-style': {
+    schema: flag,
+    default: 'false',
+    value: 'true|false',
+    help: 'Address buckets by path, as most S3 services other than AWS want it.',
+  },
+  'sync-concurrency': {
+    schema: positive.max(64),
+    default: '8',
+    value: 'N',
+    help: 'Runs sent to WorldFlux at the same time, over all targets.',
+  },
+  'sync-concurrency-per-target': {
+    schema: positive.max(64),
+    default: '4',
+    value: 'N',
+    help: 'The same for one target and key; where the target keeps a ledger it is always one.',
+  },
+  'cluster-ranges': {
+    schema: cidrs,
+    default: '',
+    value: 'CIDR,...',
+    help: 'Pod, service and node ranges. Requests to other hosts never go there, even where the ranges are public.',
+  },
+  'log-limit-mib': {
+    schema: positive,
+    default: '64',
+    value: 'MIB',
+    help: 'Most of one container’s log that is kept; its head and its newest part.',
+  },
+  'log-level': {
+    schema: z.enum(['trace', 'debug', 'info', 'warn', 'error']),
+    default: 'info',
+    value: 'LEVEL',
+    help: 'How much the operator itself logs.',
+  },
 } as const satisfies Record<string, Setting>;
 
 type Name = keyof typeof SETTINGS;
-type Parsed = { [K in Name]: (typeof SETTINGS)[K] extends { default: string } ? z.output<(typeof SETTINGS)[K]['schema']> : z.output<(typeof SETTINGS)[K]['schema']> | undefined };
+type Parsed = {
+  [K in Name]: (typeof SETTINGS)[K] extends { default: string }
+    ? z.output<(typeof SETTINGS)[K]['schema']>
+    : z.output<(typeof SETTINGS)[K]['schema']> | undefined;
+};
 export type OperatorOptions = Parsed;
 
 /** A setting is wrong; the message names it and says what would be right. */
@@ -67,13 +137,17 @@ export function parseOptions(argv: readonly string[], env: NodeJS.ProcessEnv): O
     if (given === undefined) continue;
     const result = setting.schema.safeParse(given);
     if (!result.success) {
-      throw new OptionsError(`--${name} (${variableOf(name)}): "${given}" is not right: ${result.error.issues.map((i) => i.message).join('; ')}`);
+      throw new OptionsError(
+        `--${name} (${variableOf(name)}): "${given}" is not right: ${result.error.issues.map((i) => i.message).join('; ')}`,
+      );
     }
     parsed[name] = result.data;
   }
   const options = parsed as OperatorOptions;
-  if (options.store === 's3' && options['s3-bucket'] === undefined) throw new OptionsError('--s3-bucket (WORLDFLUX_S3_BUCKET): --store s3 needs the name of a bucket');
-  if (options.context !== undefined && options.kubeconfig === undefined) throw new OptionsError('--context (WORLDFLUX_CONTEXT): name the file too, with --kubeconfig');
+  if (options.store === 's3' && options['s3-bucket'] === undefined)
+    throw new OptionsError('--s3-bucket (WORLDFLUX_S3_BUCKET): --store s3 needs the name of a bucket');
+  if (options.context !== undefined && options.kubeconfig === undefined)
+    throw new OptionsError('--context (WORLDFLUX_CONTEXT): name the file too, with --kubeconfig');
   return options;
 }
 
@@ -92,7 +166,10 @@ function readFlags(argv: readonly string[]): Partial<Record<Name, string>> {
 export function describeOptions(): string {
   const lines = (Object.entries(SETTINGS) as [Name, Setting][]).map(([name, { value, help, default: standard }]) => {
     const head = `  --${name} ${value}`;
-    const facts = [variableOf(name), ...(standard === undefined || standard === '' ? [] : [`default ${standard}`])].join(', ');
+    const facts = [
+      variableOf(name),
+      ...(standard === undefined || standard === '' ? [] : [`default ${standard}`]),
+    ].join(', ');
     return `${head.padEnd(34)}${help}\n${' '.repeat(34)}(${facts})`;
   });
   return `Usage: worldflux-operator operator [settings]\n\n${lines.join('\n')}\n`;

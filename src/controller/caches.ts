@@ -1,7 +1,16 @@
 import type { V1ConfigMap, V1Job, V1Namespace, V1Node, V1Pod } from '@kubernetes/client-node';
 import type { KubeClient } from '../kube/client.ts';
 import { Reflector } from '../kube/reflector.ts';
-import { CONFIG_MAPS, JOBS, NAMESPACES, NODES, PODS, type KubeObject, type ResourceType, type Wire } from '../kube/resource.ts';
+import {
+  CONFIG_MAPS,
+  JOBS,
+  NAMESPACES,
+  NODES,
+  PODS,
+  type KubeObject,
+  type ResourceType,
+  type Wire,
+} from '../kube/resource.ts';
 import { Store, type StoreOptions } from '../kube/store.ts';
 import { projectPod, type PodView } from '../runtime/local/pod-state.ts';
 import { clientRunId, LABELS, MANAGER } from './identity.ts';
@@ -39,7 +48,8 @@ export interface Caches {
 export const DEFAULT_PROFILE = '\u0000default';
 
 export function makeCaches(installation: string, onListenerError: (error: unknown) => void): Caches {
-  const store = <T extends KubeObject, P>(options: Omit<StoreOptions<T, P>, 'onListenerError'>) => new Store<T, P>({ ...options, onListenerError });
+  const store = <T extends KubeObject, P>(options: Omit<StoreOptions<T, P>, 'onListenerError'>) =>
+    new Store<T, P>({ ...options, onListenerError });
   return {
     runs: store({
       project: projectRun,
@@ -48,14 +58,20 @@ export function makeCaches(installation: string, onListenerError: (error: unknow
         // Settled runs are found by name alone: indexing ten thousand of them costs memory for nothing.
         profile: (run) => (run.state === 'live' ? [run.spec.runtimeProfileRef?.name ?? DEFAULT_PROFILE] : []),
         namespace: (run) => (run.state === 'live' ? [run.namespace] : []),
-        clientRunId: (run) => (run.state === 'live' ? [clientRunId(installation, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey })] : []),
+        clientRunId: (run) =>
+          run.state === 'live'
+            ? [clientRunId(installation, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey })]
+            : [],
       },
     }),
     profiles: store({ project: projectProfile }),
     jobs: store({ project: projectJob, indexes: { run: (job) => (job.runUid === undefined ? [] : [job.runUid]) } }),
     pods: store({
       project: (pod) => projectPod(pod, { runUid: LABELS.runUid }),
-      indexes: { run: (pod) => (pod.runUid === undefined ? [] : [pod.runUid]), node: (pod) => (pod.node === undefined ? [] : [pod.node]) },
+      indexes: {
+        run: (pod) => (pod.runUid === undefined ? [] : [pod.runUid]),
+        node: (pod) => (pod.node === undefined ? [] : [pod.node]),
+      },
     }),
     nodes: store({ project: projectNode }),
     namespaces: store({ project: projectNamespace }),
@@ -64,10 +80,25 @@ export function makeCaches(installation: string, onListenerError: (error: unknow
 }
 
 /** Reflectors that fill the caches. Start them all, then wait until all have synced. */
-export function reflect(client: KubeClient, caches: Caches, operatorNamespace: string, onError: (plural: string, error: unknown) => void): Reflector<KubeObject>[] {
+export function reflect(
+  client: KubeClient,
+  caches: Caches,
+  operatorNamespace: string,
+  onError: (plural: string, error: unknown) => void,
+): Reflector<KubeObject>[] {
   const ours = `${LABELS.managedBy}=${MANAGER}`;
-  const follow = <T extends KubeObject, P>(type: ResourceType<T>, target: Store<T, P>, selection: { namespace?: string; labelSelector?: string } = {}) =>
-    new Reflector<T>({ client, type, target, selection, onError: (error) => onError(type.plural, error) }) as unknown as Reflector<KubeObject>;
+  const follow = <T extends KubeObject, P>(
+    type: ResourceType<T>,
+    target: Store<T, P>,
+    selection: { namespace?: string; labelSelector?: string } = {},
+  ) =>
+    new Reflector<T>({
+      client,
+      type,
+      target,
+      selection,
+      onError: (error) => onError(type.plural, error),
+    }) as unknown as Reflector<KubeObject>;
   return [
     follow(WORLD_RUNS, caches.runs),
     follow(RUNTIME_PROFILES, caches.profiles),

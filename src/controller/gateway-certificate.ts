@@ -9,7 +9,12 @@ const SECRET = 'worldflux-operator-gateway-tls';
 const RENEWAL_CHECK_MS = 12 * 3600_000;
 
 /** Keys of the Secret. */
-const KEYS = { caCertPem: 'ca.crt', caKeyPem: 'ca.key', certPem: 'tls.crt', keyPem: 'tls.key' } as const satisfies Record<keyof TlsMaterial, string>;
+const KEYS = {
+  caCertPem: 'ca.crt',
+  caKeyPem: 'ca.key',
+  certPem: 'tls.crt',
+  keyPem: 'tls.key',
+} as const satisfies Record<keyof TlsMaterial, string>;
 
 /**
  * The gateway's certificate authority and certificate, kept in one Secret of the operator's namespace so that pods that
@@ -30,7 +35,12 @@ export class GatewayCertificate {
     this.#material = material;
   }
 
-  static async ensure(client: KubeClient, namespace: string, hosts: readonly string[], signal: AbortSignal): Promise<GatewayCertificate> {
+  static async ensure(
+    client: KubeClient,
+    namespace: string,
+    hosts: readonly string[],
+    signal: AbortSignal,
+  ): Promise<GatewayCertificate> {
     const names = [...new Set(hosts.flatMap((host) => [host, host.replace(/\.svc$/, '.svc.cluster.local')]))];
     return new GatewayCertificate(client, namespace, names, await read(client, namespace, names, signal));
   }
@@ -61,7 +71,12 @@ export class GatewayCertificate {
 }
 
 /** Reads the Secret, and writes it where what it holds is not good any more. Two replicas may start at once. */
-async function read(client: KubeClient, namespace: string, names: readonly string[], signal: AbortSignal): Promise<TlsMaterial> {
+async function read(
+  client: KubeClient,
+  namespace: string,
+  names: readonly string[],
+  signal: AbortSignal,
+): Promise<TlsMaterial> {
   for (let attempt = 1; ; attempt += 1) {
     const found = await client.get(SECRETS, { namespace, name: SECRET }, { signal }).catch((error: unknown) => {
       if (isKubeError(error, 'notFound')) return undefined;
@@ -70,7 +85,9 @@ async function read(client: KubeClient, namespace: string, names: readonly strin
     const { material, changed } = await ensureTls(found === undefined ? undefined : decode(found), names);
     if (!changed) return material;
     try {
-      await (found === undefined ? client.create(SECRETS, encode(namespace, material), { signal }) : client.replace(SECRETS, { ...found, data: encode(namespace, material).data! }, { signal }));
+      await (found === undefined
+        ? client.create(SECRETS, encode(namespace, material), { signal })
+        : client.replace(SECRETS, { ...found, data: encode(namespace, material).data! }, { signal }));
       return material;
     } catch (error) {
       if (!isKubeError(error, 'alreadyExists', 'conflict') || attempt === 5) throw error;
@@ -79,10 +96,23 @@ async function read(client: KubeClient, namespace: string, names: readonly strin
 }
 
 function decode(secret: Wire<V1Secret>): Partial<TlsMaterial> {
-  return Object.fromEntries(Object.entries(KEYS).map(([field, key]) => [field, Buffer.from(secret.data?.[key] ?? '', 'base64').toString()]));
+  return Object.fromEntries(
+    Object.entries(KEYS).map(([field, key]) => [field, Buffer.from(secret.data?.[key] ?? '', 'base64').toString()]),
+  );
 }
 
 function encode(namespace: string, material: TlsMaterial): Wire<V1Secret> {
-  const data = Object.fromEntries(Object.entries(KEYS).map(([field, key]) => [key, Buffer.from(material[field as keyof TlsMaterial]).toString('base64')]));
-  return { apiVersion: 'v1', kind: 'Secret', metadata: { namespace, name: SECRET, labels: { [LABELS.managedBy]: MANAGER } }, type: 'kubernetes.io/tls', data };
+  const data = Object.fromEntries(
+    Object.entries(KEYS).map(([field, key]) => [
+      key,
+      Buffer.from(material[field as keyof TlsMaterial]).toString('base64'),
+    ]),
+  );
+  return {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { namespace, name: SECRET, labels: { [LABELS.managedBy]: MANAGER } },
+    type: 'kubernetes.io/tls',
+    data,
+  };
 }

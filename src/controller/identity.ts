@@ -29,7 +29,10 @@ export function installationId(kubeSystemUid: string, releaseNamespace: string):
 }
 
 /** The run's identity in the store and upstream: the same on every retry, and with a `runKey` across re-creation. */
-export function clientRunId(installation: string, run: { namespace: string; uid: string; runKey?: string | undefined }): string {
+export function clientRunId(
+  installation: string,
+  run: { namespace: string; uid: string; runKey?: string | undefined },
+): string {
   const own = run.runKey === undefined ? `uid/${run.uid}` : `key/${run.runKey}`;
   return uuid5(installation, `${run.namespace}/${own}`);
 }

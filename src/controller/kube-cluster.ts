@@ -11,8 +11,20 @@ import type { Cluster, Ref } from './run/ports.ts';
 import type { ProfileCluster } from './profile/controller.ts';
 import { RUNTIME_PROFILES, WORLD_RUNS, type RuntimeProfile, type WorldRun } from './run/view.ts';
 
-const PRIORITY_CLASSES = resourceType({ group: 'scheduling.k8s.io', version: 'v1', plural: 'priorityclasses', namespaced: false, kind: 'PriorityClass' });
-const RUNTIME_CLASSES = resourceType({ group: 'node.k8s.io', version: 'v1', plural: 'runtimeclasses', namespaced: false, kind: 'RuntimeClass' });
+const PRIORITY_CLASSES = resourceType({
+  group: 'scheduling.k8s.io',
+  version: 'v1',
+  plural: 'priorityclasses',
+  namespaced: false,
+  kind: 'PriorityClass',
+});
+const RUNTIME_CLASSES = resourceType({
+  group: 'node.k8s.io',
+  version: 'v1',
+  plural: 'runtimeclasses',
+  namespaced: false,
+  kind: 'RuntimeClass',
+});
 
 /** {@link Cluster} on a real API server. Every write asks first whether this process still leads. */
 export class KubeCluster implements Cluster, ProfileCluster {
@@ -26,7 +38,12 @@ export class KubeCluster implements Cluster, ProfileCluster {
 
   async applyRunStatus(run: Ref & { uid: string }, status: WorldRunStatus): Promise<WorldRun> {
     this.#assertLeader();
-    const body = { apiVersion: API_VERSION, kind: 'WorldRun', metadata: { namespace: run.namespace, name: run.name, uid: run.uid }, status } as unknown as WorldRun;
+    const body = {
+      apiVersion: API_VERSION,
+      kind: 'WorldRun',
+      metadata: { namespace: run.namespace, name: run.name, uid: run.uid },
+      status,
+    } as unknown as WorldRun;
     return this.#client.apply(WORLD_RUNS, body, { subresource: 'status', fieldManager: MANAGER, force: true });
   }
 
@@ -46,13 +63,21 @@ export class KubeCluster implements Cluster, ProfileCluster {
 
   async readPods(job: { namespace: string; uid: string }): Promise<Wire<V1Pod>[]> {
     const pods: Wire<V1Pod>[] = [];
-    for await (const pod of this.#client.list(PODS, { namespace: job.namespace, labelSelector: `batch.kubernetes.io/controller-uid=${job.uid}` })) pods.push(pod);
+    for await (const pod of this.#client.list(PODS, {
+      namespace: job.namespace,
+      labelSelector: `batch.kubernetes.io/controller-uid=${job.uid}`,
+    }))
+      pods.push(pod);
     return pods;
   }
 
   async deleteJob(job: Ref & { uid: string }): Promise<void> {
     this.#assertLeader();
-    await this.#client.delete(JOBS, { namespace: job.namespace, name: job.name }, { uid: job.uid, propagationPolicy: 'Background' });
+    await this.#client.delete(
+      JOBS,
+      { namespace: job.namespace, name: job.name },
+      { uid: job.uid, propagationPolicy: 'Background' },
+    );
   }
 
   async createService(service: Wire<V1Service>): Promise<void> {
@@ -62,12 +87,20 @@ export class KubeCluster implements Cluster, ProfileCluster {
 
   async hastenPod(pod: Ref & { uid: string }): Promise<void> {
     this.#assertLeader();
-    await this.#client.delete(PODS, { namespace: pod.namespace, name: pod.name }, { uid: pod.uid, gracePeriodSeconds: 30 });
+    await this.#client.delete(
+      PODS,
+      { namespace: pod.namespace, name: pod.name },
+      { uid: pod.uid, gracePeriodSeconds: 30 },
+    );
   }
 
   async forceDeletePod(pod: Ref & { uid: string }): Promise<void> {
     this.#assertLeader();
-    await this.#client.delete(PODS, { namespace: pod.namespace, name: pod.name }, { uid: pod.uid, gracePeriodSeconds: 0 });
+    await this.#client.delete(
+      PODS,
+      { namespace: pod.namespace, name: pod.name },
+      { uid: pod.uid, gracePeriodSeconds: 0 },
+    );
   }
 
   async createPin(pin: Wire<V1ConfigMap>): Promise<Wire<V1ConfigMap>> {
@@ -91,7 +124,10 @@ export class KubeCluster implements Cluster, ProfileCluster {
   async #lastWarning(of: Ref & { uid: string }, reasons: readonly string[]): Promise<string> {
     // events.k8s.io has no field selector on the reason; one object has a handful of events at most.
     let last = { at: '', words: '' };
-    for await (const event of this.#client.list(EVENTS, { namespace: of.namespace, fieldSelector: `regarding.uid=${of.uid}` })) {
+    for await (const event of this.#client.list(EVENTS, {
+      namespace: of.namespace,
+      fieldSelector: `regarding.uid=${of.uid}`,
+    })) {
       if (!reasons.includes(event.reason ?? '')) continue;
       const at = event.series?.lastObservedTime ?? event.deprecatedLastTimestamp ?? event.eventTime ?? '';
       if (at >= last.at) last = { at, words: event.note ?? '' };
@@ -101,7 +137,12 @@ export class KubeCluster implements Cluster, ProfileCluster {
 
   async applyProfileStatus(profile: { name: string; uid: string }, status: object): Promise<void> {
     this.#assertLeader();
-    const body = { apiVersion: API_VERSION, kind: 'RuntimeProfile', metadata: { name: profile.name, uid: profile.uid }, status } as unknown as RuntimeProfile;
+    const body = {
+      apiVersion: API_VERSION,
+      kind: 'RuntimeProfile',
+      metadata: { name: profile.name, uid: profile.uid },
+      status,
+    } as unknown as RuntimeProfile;
     await this.#client.apply(RUNTIME_PROFILES, body, { subresource: 'status', fieldManager: MANAGER, force: true });
   }
 

@@ -34,7 +34,11 @@ const SERVICE = 'worldflux-operator-gateway';
  * Wires the operator together, leads when it may, and returns when `signal` aborts or leadership is lost. Caches and
  * gateway serve from the start: a standby takes over with everything in memory.
  */
-export async function runOperator(options: OperatorOptions, log: Logger, signal: AbortSignal): Promise<'stopped' | 'lost'> {
+export async function runOperator(
+  options: OperatorOptions,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<'stopped' | 'lost'> {
   const config = loadClusterConfig({ file: options.kubeconfig, context: options.context });
   log.info({ cluster: config.origin, version: VERSION }, 'starting');
   const client = KubeClient.connect(config, { userAgent: `worldflux-operator/${VERSION}` });
@@ -48,7 +52,12 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
   const id = options['installation-id'] ?? installationId(kubeSystem.metadata?.uid ?? '', namespace);
 
   const gatewayUrl = options['gateway-url'] ?? `https://${SERVICE}.${namespace}.svc:${options['gateway-port']}`;
-  const certificate = await GatewayCertificate.ensure(client, namespace, [new URL(gatewayUrl).hostname, resultsApiHost(namespace)], signal);
+  const certificate = await GatewayCertificate.ensure(
+    client,
+    namespace,
+    [new URL(gatewayUrl).hostname, resultsApiHost(namespace)],
+    signal,
+  );
 
   const store = await openStore(options, id);
   const hub = new ResultsHub(store);
@@ -58,7 +67,12 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
     metrics.watchBroke(resource);
     if (!isKubeError(error, 'gone')) log.warn({ resource, err: error }, 'a watch broke; it begins again');
   });
-  const events = new EventRecorder({ client, controller: 'worldflux.ai/operator', instance: hostname(), onError: warn('an event was not written') });
+  const events = new EventRecorder({
+    client,
+    controller: 'worldflux.ai/operator',
+    instance: hostname(),
+    onError: warn('an event was not written'),
+  });
 
   // Leadership is asked at every effect; before the first term there is none.
   let elector: LeaderElector | undefined;
@@ -67,10 +81,19 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
     return elector.assertLeader();
   };
   const cluster = new KubeCluster(client, epoch);
-  const results = new ResultsPort({ store, hub, usage, client, logLimitBytes: options['log-limit-mib'] * 1024 * 1024, onRecorded: (record) => retention.onRecorded(record), onError: (message, err) => log.warn({ err }, message) });
+  const results = new ResultsPort({
+    store,
+    hub,
+    usage,
+    client,
+    logLimitBytes: options['log-limit-mib'] * 1024 * 1024,
+    onRecorded: (record) => retention.onRecorded(record),
+    onError: (message, err) => log.warn({ err }, message),
+  });
 
   const failed = (controller: string) => (key: string, error: unknown) => {
-    if (!(error instanceof NotLeaderError)) log.warn({ controller, key, err: error }, 'a pass failed; it is tried again');
+    if (!(error instanceof NotLeaderError))
+      log.warn({ controller, key, err: error }, 'a pass failed; it is tried again');
   };
   const runQueue: WorkQueue = new WorkQueue({
     handle: (key) => runs.reconcile(key).then((again) => again),
@@ -97,7 +120,8 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
     operatorNamespace: namespace,
     waitsForSync: (run) => sync.waitsFor(run),
     usage,
-    onError: (what, err) => log.warn({ err }, what) });
+    onError: (what, err) => log.warn({ err }, what),
+  });
   const runs = new RunController({
     caches,
     cluster,
@@ -111,12 +135,33 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
     onSettled: (run, settled) => {
       metrics.finished(settled.reason);
       if (settled.succeeded || settled.reason === 'Cancelled') return;
-      const regarding = { apiVersion: 'worldflux.ai/v1alpha1', kind: 'WorldRun', namespace: run.namespace, name: run.name, uid: run.uid };
-      events.record({ type: 'Warning', reason: settled.reason, action: 'Finish', note: `The run ended with ${settled.reason}.`, regarding });
+      const regarding = {
+        apiVersion: 'worldflux.ai/v1alpha1',
+        kind: 'WorldRun',
+        namespace: run.namespace,
+        name: run.name,
+        uid: run.uid,
+      };
+      events.record({
+        type: 'Warning',
+        reason: settled.reason,
+        action: 'Finish',
+        note: `The run ended with ${settled.reason}.`,
+        regarding,
+      });
     },
     now: Date.now,
   });
-  const sync = new Sync({ caches, client, assertLeader: epoch, store, registry: metrics.registry, log, operatorNamespace: namespace, settings: options });
+  const sync = new Sync({
+    caches,
+    client,
+    assertLeader: epoch,
+    store,
+    registry: metrics.registry,
+    log,
+    operatorNamespace: namespace,
+    settings: options,
+  });
   hub.onChange((key) => runs.onResult(key.clientRunId));
 
   const gateway = new Gateway({
@@ -136,7 +181,11 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
   };
   certificate.keepRenewed(renew, warn('the gateway’s certificate could not be looked after'));
   let synced = false;
-  const health = new HealthServer({ port: options['metrics-port'], registry: metrics.registry, unready: () => (signal.aborted ? 'stopping' : synced ? undefined : 'caches are not complete yet') });
+  const health = new HealthServer({
+    port: options['metrics-port'],
+    registry: metrics.registry,
+    unready: () => (signal.aborted ? 'stopping' : synced ? undefined : 'caches are not complete yet'),
+  });
   metrics.gauge('worldflux_cached_runs', 'WorldRuns in the cache', () => caches.runs.size);
   metrics.gauge('workqueue_depth', 'Runs that wait for a pass', () => runQueue.depth.finish + runQueue.depth.start);
 
@@ -163,7 +212,11 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
     },
   });
 
-  const ports = { gateway: await gateway.listen(), metrics: await health.listen(), ...(reading !== undefined && { resultsApi: await reading.listen() }) };
+  const ports = {
+    gateway: await gateway.listen(),
+    metrics: await health.listen(),
+    ...(reading !== undefined && { resultsApi: await reading.listen() }),
+  };
   for (const reflector of reflectors) reflector.start();
   try {
     await Promise.race([Promise.all(reflectors.map((reflector) => reflector.synced)), aborted(signal)]);
@@ -173,12 +226,21 @@ export async function runOperator(options: OperatorOptions, log: Logger, signal:
     return end === 'lost' ? 'lost' : 'stopped';
   } finally {
     certificate.stop();
-    await Promise.all([...reflectors.map((reflector) => reflector.stop().catch(() => {})), gateway.close(), reading?.close(), health.close(), results.close(), events.stop(AbortSignal.timeout(2000))]);
+    await Promise.all([
+      ...reflectors.map((reflector) => reflector.stop().catch(() => {})),
+      gateway.close(),
+      reading?.close(),
+      health.close(),
+      results.close(),
+      events.stop(AbortSignal.timeout(2000)),
+    ]);
     await client.close();
   }
 }
 
-function highestEpoch(runs: Iterable<{ state: 'live'; status: { epoch?: number | undefined } } | { state: 'settled' }>): number {
+function highestEpoch(
+  runs: Iterable<{ state: 'live'; status: { epoch?: number | undefined } } | { state: 'settled' }>,
+): number {
   let highest = 0;
   for (const run of runs) if (run.state === 'live') highest = Math.max(highest, run.status.epoch ?? 0);
   return highest;

@@ -58,7 +58,13 @@ export class ResultsPort implements Results {
       readLog: ({ namespace, pod, container, sinceTime, limitBytes, signal }) =>
         client.podLogStream(
           { namespace, name: pod },
-          { container, timestamps: true, signal, ...(sinceTime !== undefined && { sinceTime }), ...(limitBytes !== undefined && { limitBytes }) },
+          {
+            container,
+            timestamps: true,
+            signal,
+            ...(sinceTime !== undefined && { sinceTime }),
+            ...(limitBytes !== undefined && { limitBytes }),
+          },
         ),
     });
   }

@@ -49,7 +49,8 @@ export class Retention {
 
   /** Plans when the results of a finished run go, where its profile says so. */
   async onRecorded(record: { clientRunId: string; removeAt?: string }): Promise<void> {
-    if (record.removeAt !== undefined) await planRemoval(this.#o.store, record.clientRunId, Date.parse(record.removeAt), AbortSignal.timeout(CALL_MS));
+    if (record.removeAt !== undefined)
+      await planRemoval(this.#o.store, record.clientRunId, Date.parse(record.removeAt), AbortSignal.timeout(CALL_MS));
   }
 
   /** A WorldRun is gone from the API. With policy Retain its results stay. */
@@ -67,12 +68,13 @@ export class Retention {
     const { store, caches, cluster, operatorNamespace, usage } = this.#o;
     const signal = AbortSignal.timeout(SWEEP_MS);
     const named = namedDigests(caches);
-    for (const pin of [...caches.pins.list()]) {
+    for (const pin of caches.pins.list()) {
       if (named.has(pin.digest) || now - pin.createdAt < PIN_AGE_MS) continue;
       await cluster.deletePin({ namespace: operatorNamespace, name: pin.name, uid: pin.uid });
     }
     const waiting = this.#waiting();
-    for (const run of await removeDue(store, now, (id) => waiting.has(id), signal)) await usage.removed(run.namespace, run.clientRunId, signal);
+    for (const run of await removeDue(store, now, (id) => waiting.has(id), signal))
+      await usage.removed(run.namespace, run.clientRunId, signal);
     await store.sweep(UPLOAD_AGE_MS, signal);
   }
 
@@ -105,7 +107,8 @@ function namedDigests(caches: Caches): Set<string> {
     const digest = run.state === 'live' ? run.status.profile?.digest : run.profileDigest;
     if (digest !== undefined) named.add(digest);
   }
-  for (const job of caches.jobs.list()) if (job.end === undefined && job.profileDigest !== undefined) named.add(job.profileDigest);
+  for (const job of caches.jobs.list())
+    if (job.end === undefined && job.profileDigest !== undefined) named.add(job.profileDigest);
   // A profile that still exists would be pinned again by its next run.
   for (const profile of caches.profiles.list()) named.add(profile.digest);
   return named;

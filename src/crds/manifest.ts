@@ -18,10 +18,15 @@ const number = z.number();
 
 export const SECRET_LIKE_KEY = /(secret|passw(or)?d|token|api[_-]?key|credential|private[_-]?key|authorization)s?$/i;
 /** A query parameter that makes a URL a credential, with its value. */
-export const SIGNED_PARAMETER = /([?&])(?:x-amz-signature|x-amz-credential|x-goog-signature|signature|sig|token|access_token)=[^&\s#]*/gi;
+export const SIGNED_PARAMETER =
+  /([?&])(?:x-amz-signature|x-amz-credential|x-goog-signature|signature|sig|token|access_token)=[^&\s#]*/gi;
 
-const publicText = short.refine((s) => s.search(SIGNED_PARAMETER) === -1, { message: 'must not hold a signed URL: drop its query' });
-const publicKey = key.refine((k) => !SECRET_LIKE_KEY.test(k), { message: 'looks like the name of a secret: leave it out' });
+const publicText = short.refine((s) => s.search(SIGNED_PARAMETER) === -1, {
+  message: 'must not hold a signed URL: drop its query',
+});
+const publicKey = key.refine((k) => !SECRET_LIKE_KEY.test(k), {
+  message: 'looks like the name of a secret: leave it out',
+});
 
 export const manifestSchema = z.strictObject({
   schema_version: z.literal('worldflux-operator.run_manifest.v1'),

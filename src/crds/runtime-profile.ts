@@ -25,14 +25,27 @@ const overrides = z
   .strictObject({
     image: z
       .strictObject({
-        allowed: z.array(z.string().min(1).max(512)).min(1).max(32).describe('Image references a run may name; `*` stands for any characters.'),
+        allowed: z
+          .array(z.string().min(1).max(512))
+          .min(1)
+          .max(32)
+          .describe('Image references a run may name; `*` stands for any characters.'),
         requireDigest: z.boolean().default(false).describe('Refuse images that are not pinned by `@sha256:`.'),
       })
       .optional()
       .describe('Lets a run name its own image.'),
-    gpu: z.strictObject({ max: z.int32().min(0).max(64) }).optional().describe('The most GPUs a run may ask for on each node.'),
-    nodes: z.strictObject({ max: z.int32().min(1).max(256) }).optional().describe('The most nodes a run may ask for.'),
-    resources: z.strictObject({ max: resourceList() }).optional().describe('The most of each resource a run may request or limit to.'),
+    gpu: z
+      .strictObject({ max: z.int32().min(0).max(64) })
+      .optional()
+      .describe('The most GPUs a run may ask for on each node.'),
+    nodes: z
+      .strictObject({ max: z.int32().min(1).max(256) })
+      .optional()
+      .describe('The most nodes a run may ask for.'),
+    resources: z
+      .strictObject({ max: resourceList() })
+      .optional()
+      .describe('The most of each resource a run may request or limit to.'),
     volumes: z
       .array(z.enum(['persistentVolumeClaim', 'configMap', 'secret']))
       .max(3)
@@ -40,7 +53,11 @@ const overrides = z
       .describe('Kinds of volume a run may mount.'),
     nodeSelectorKeys: z.array(qualifiedName()).max(16).optional().describe('Node labels a run may select by.'),
     queueName: z.boolean().default(false).describe('A run may choose its Kueue queue.'),
-    gitHosts: z.array(z.string().min(1).max(253)).max(32).optional().describe('Hosts that a git source may come from. Absent: any host over https or ssh.'),
+    gitHosts: z
+      .array(z.string().min(1).max(253))
+      .max(32)
+      .optional()
+      .describe('Hosts that a git source may come from. Absent: any host over https or ssh.'),
   })
   .describe('What a WorldRun may set, and how far. Without an entry: command, args, env and working directory only.');
 
@@ -54,13 +71,22 @@ const local = z
       .describe('Secrets in the run’s namespace.'),
     gpu: z
       .strictObject({
-        resourceName: qualifiedName().default('nvidia.com/gpu').describe('The extended resource that a device plugin announces.'),
+        resourceName: qualifiedName()
+          .default('nvidia.com/gpu')
+          .describe('The extended resource that a device plugin announces.'),
         count: z.int32().min(0).max(64).default(1).describe('GPUs for each node of a run that asks for no number.'),
-        memoryGiB: z.int32().min(1).max(4096).optional().describe('Memory of one GPU; adapters with a higher floor are refused.'),
+        memoryGiB: z
+          .int32()
+          .min(1)
+          .max(4096)
+          .optional()
+          .describe('Memory of one GPU; adapters with a higher floor are refused.'),
         requirePresent: z
           .boolean()
           .default(false)
-          .describe('A doctor error, not only a remark, while no node has the resource. Leave it off where nodes scale from zero.'),
+          .describe(
+            'A doctor error, not only a remark, while no node has the resource. Leave it off where nodes scale from zero.',
+          ),
       })
       .optional(),
     resources: z
@@ -78,7 +104,13 @@ const local = z
       .describe('Downloads that outlive a run: HF_HOME, TORCH_HOME, XDG_CACHE_HOME and MPLCONFIGDIR point below it.'),
     securityContext: z
       .strictObject({
-        runAsUser: z.int32().min(0).default(10001).describe('0 (root) only if the image cannot do without; namespaces that enforce the restricted standard refuse it.'),
+        runAsUser: z
+          .int32()
+          .min(0)
+          .default(10001)
+          .describe(
+            '0 (root) only if the image cannot do without; namespaces that enforce the restricted standard refuse it.',
+          ),
         fsGroup: z.int32().min(0).default(10001),
       })
       .prefault({})
@@ -87,11 +119,16 @@ const local = z
     tolerations: z.array(toleration()).max(32).optional(),
     priorityClassName: objectName().optional(),
     runtimeClassName: objectName().optional(),
-    queueName: labelValue().min(1).optional().describe('Kueue LocalQueue; the Job is created suspended and Kueue starts it.'),
+    queueName: labelValue()
+      .min(1)
+      .optional()
+      .describe('Kueue LocalQueue; the Job is created suspended and Kueue starts it.'),
     collect: z
       .enum(['Enabled', 'Disabled'])
       .default('Enabled')
-      .describe('Disabled: no collector in the pod, no metrics, log or artifacts; the end of the Job alone ends the run.'),
+      .describe(
+        'Disabled: no collector in the pod, no metrics, log or artifacts; the end of the Job alone ends the run.',
+      ),
     overrides: overrides.optional(),
   })
   .describe('A Job in this cluster.');
@@ -105,15 +142,24 @@ const adapter = z.strictObject({
   tasks: z.array(z.string().max(63)).max(16).optional().describe('Tasks it is known to serve; informational.'),
 });
 
-const sync = z.strictObject({
-    mode: z.enum(SYNC_MODES).default('Disabled').describe('OnCompletion: every finished run. Manual: on request. A run may only lower it.'),
+const sync = z
+  .strictObject({
+    mode: z
+      .enum(SYNC_MODES)
+      .default('Disabled')
+      .describe('OnCompletion: every finished run. Manual: on request. A run may only lower it.'),
     baseURL: z
       .string()
       .min(1)
       .max(512)
       .regex(/^https?:\/\/[^\s/?#@]+(\/[^\s?#]*)?$/)
       .describe('Where the WorldFlux API is; there is no default.'),
-    allowedProjects: z.array(z.string().min(1).max(128)).min(1).max(64).meta({ 'x-kubernetes-list-type': 'set' }).describe('Projects a run may name; with exactly one, a run need not.'),
+    allowedProjects: z
+      .array(z.string().min(1).max(128))
+      .min(1)
+      .max(64)
+      .meta({ 'x-kubernetes-list-type': 'set' })
+      .describe('Projects a run may name; with exactly one, a run need not.'),
     apiKeySecretRef: z
       .strictObject({
         name: objectName(),
@@ -121,18 +167,33 @@ const sync = z.strictObject({
         from: z
           .enum(['RunNamespace', 'OperatorNamespace'])
           .default('RunNamespace')
-          .describe('RunNamespace needs a Role there that grants get on this one Secret. OperatorNamespace needs allowedNamespaces, and the label worldflux.ai/credential-for: worldflux on the Secret.'),
+          .describe(
+            'RunNamespace needs a Role there that grants get on this one Secret. OperatorNamespace needs allowedNamespaces, and the label worldflux.ai/credential-for: worldflux on the Secret.',
+          ),
       })
       .describe('The bearer key. One key is one workspace.'),
-    unsuccessfulRuns: z.enum(['Include', 'Exclude']).default('Include').describe('Failed and cancelled runs; their manifest says so.'),
+    unsuccessfulRuns: z
+      .enum(['Include', 'Exclude'])
+      .default('Include')
+      .describe('Failed and cancelled runs; their manifest says so.'),
   })
   .describe('Sending finished runs to WorldFlux.');
 
 const network = z
   .strictObject({
-    allowedHosts: z.array(z.string().min(1).max(253)).min(1).max(32).optional().describe('Hosts that may be talked to, exact or as `*.example.com`, upload hosts included. Absent: every public host.'),
+    allowedHosts: z
+      .array(z.string().min(1).max(253))
+      .min(1)
+      .max(32)
+      .optional()
+      .describe(
+        'Hosts that may be talked to, exact or as `*.example.com`, upload hosts included. Absent: every public host.',
+      ),
     allowPlainHTTP: z.boolean().default(false),
-    allowPrivateEndpoints: z.boolean().default(false).describe('Private, loopback and cluster addresses. Link-local and metadata addresses are never allowed.'),
+    allowPrivateEndpoints: z
+      .boolean()
+      .default(false)
+      .describe('Private, loopback and cluster addresses. Link-local and metadata addresses are never allowed.'),
   })
   .describe('Where outgoing requests for this profile may go.');
 
@@ -167,7 +228,9 @@ export const runtimeProfileSpec = withRules(
         maxConcurrentRuns: z.int32().min(1).max(100_000).optional(),
         maxConcurrentRunsPerNamespace: z.int32().min(1).max(100_000).optional(),
         maxArtifactBytes: quantity().default('100Gi').describe('The most that one artifact may hold.'),
-        maxStoredBytesPerNamespace: quantity().optional().describe('Runs wait while their namespace’s stored results are above it.'),
+        maxStoredBytesPerNamespace: quantity()
+          .optional()
+          .describe('Runs wait while their namespace’s stored results are above it.'),
       })
       .prefault({}),
     pricing: z
@@ -181,14 +244,24 @@ export const runtimeProfileSpec = withRules(
       .strictObject({
         policy: z.enum(['Retain', 'Delete']).default('Retain').describe('Delete: stored results go with the WorldRun.'),
         expireSeconds: seconds().optional().describe('Stored results are removed this long after the run finished.'),
-        afterDeleteSeconds: z.int32().min(0).max(31_536_000).default(86_400).describe('How long Delete still keeps the results of a deleted run.'),
+        afterDeleteSeconds: z
+          .int32()
+          .min(0)
+          .max(31_536_000)
+          .default(86_400)
+          .describe('How long Delete still keeps the results of a deleted run.'),
       })
       .prefault({}),
     sync: sync.optional(),
     network: network.optional(),
-    onNodeLost: z.enum(['Fail', 'Wait']).default('Fail').describe('Fail: after nodeLostSeconds the pod is force-deleted and the attempt ends with NodeLost.'),
+    onNodeLost: z
+      .enum(['Fail', 'Wait'])
+      .default('Fail')
+      .describe('Fail: after nodeLostSeconds the pod is force-deleted and the attempt ends with NodeLost.'),
     nodeLostSeconds: seconds(86_400).default(300),
-    adapters: mapList(z.array(adapter).max(128), ['id']).optional().describe('The curated list. With it, a run may only name an adapter that stands here.'),
+    adapters: mapList(z.array(adapter).max(128), ['id'])
+      .optional()
+      .describe('The curated list. With it, a run may only name an adapter that stands here.'),
   }),
   [
     {
@@ -199,7 +272,8 @@ export const runtimeProfileSpec = withRules(
     },
     {
       rule: "!has(self.sync) || self.sync.apiKeySecretRef.from != 'OperatorNamespace' || has(self.allowedNamespaces)",
-      message: 'a key in the operator’s namespace serves every namespace that may use the profile: name them with allowedNamespaces',
+      message:
+        'a key in the operator’s namespace serves every namespace that may use the profile: name them with allowedNamespaces',
       fieldPath: '.sync',
     },
     {
@@ -221,7 +295,12 @@ export type DoctorLine = z.infer<typeof doctorLine>;
 
 export const runtimeProfileStatus = z.strictObject({
   conditions: conditions().optional(),
-  doctor: z.array(doctorLine).max(32).meta({ 'x-kubernetes-list-type': 'atomic' }).optional().describe('One line a check; an error blocks runs.'),
+  doctor: z
+    .array(doctorLine)
+    .max(32)
+    .meta({ 'x-kubernetes-list-type': 'atomic' })
+    .optional()
+    .describe('One line a check; an error blocks runs.'),
   observedGeneration: z.int32().min(0).optional(),
   digest: z.string().max(71).optional().describe('SHA-256 of the spec; runs record the one they started with.'),
 });

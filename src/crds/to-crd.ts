@@ -156,14 +156,21 @@ export const worldRunCrd = crd({
   shortNames: ['wr'],
   scope: 'Namespaced',
   description: `One run of a world model (${API_VERSION}): what to run, what to keep, how long it may take.`,
-  spec: worldRunSpec.describe('What to run. Fixed from creation, except suspend, cancel, sync.mode and ttlSecondsAfterFinished.'),
+  spec: worldRunSpec.describe(
+    'What to run. Fixed from creation, except suspend, cancel, sync.mode and ttlSecondsAfterFinished.',
+  ),
   specFieldRules: worldRunSpecFieldRules,
   status: worldRunStatus.describe('Written by the operator alone.'),
   statusDefault: INITIAL_STATUS,
   columns: [
     { name: 'Phase', type: 'string', jsonPath: '.status.phase' },
     { name: 'Reason', type: 'string', jsonPath: condition('Ready', 'reason') },
-    { name: 'Progress', type: 'number', jsonPath: '.status.progress.percent', description: 'Percent, as the run reports it' },
+    {
+      name: 'Progress',
+      type: 'number',
+      jsonPath: '.status.progress.percent',
+      description: 'Percent, as the run reports it',
+    },
     { name: 'Duration', type: 'number', jsonPath: '.status.result.durationSeconds', description: 'Seconds' },
     { name: 'Cost', type: 'string', jsonPath: '.status.result.costEstimateUSD', description: 'US dollars, estimated' },
     { name: 'Synced', type: 'string', jsonPath: condition('Synced', 'status') },

@@ -16,13 +16,18 @@ export const CONDITION_TYPES = {
   Synced: 'The run and every artifact marked `commit` are at WorldFlux. Never changes how the run ended.',
   Configured: 'Profile: the spec is consistent and everything it references is there.',
   Healthy: 'Profile: the doctor found no error.',
-  ContractVerified: 'Profile: the sync target describes the API that this operator speaks. Unknown where it serves no description.',
+  ContractVerified:
+    'Profile: the sync target describes the API that this operator speaks. Unknown where it serves no description.',
   SyncKeyValid: 'Profile: every sync key in use is accepted and not about to expire.',
 } as const;
 export type ConditionType = keyof typeof CONDITION_TYPES;
 
 /** Written by the sync queue under its own field manager; every other writer leaves them alone. */
-export const SYNC_CONDITIONS: readonly string[] = ['Synced', 'ContractVerified', 'SyncKeyValid'] satisfies ConditionType[];
+export const SYNC_CONDITIONS: readonly string[] = [
+  'Synced',
+  'ContractVerified',
+  'SyncKeyValid',
+] satisfies ConditionType[];
 
 /** Reasons of `Admitted=False` and of the time before a run's container starts. */
 export const WAITING_REASONS = {
@@ -114,10 +119,12 @@ export const SYNC_REASONS = {
   SyncQuotaExceeded: 'The target says that a quota is used up. Asked again every hour.',
   ContractMismatch: 'The target’s API is not the one that this operator knows; the message says where.',
   PayloadTooLarge: 'The target takes no record of this size, not even without the log.',
-  SyncConflict: 'The target holds another record under the same client_run_id. Nothing is overwritten; a person has to look.',
+  SyncConflict:
+    'The target holds another record under the same client_run_id. Nothing is overwritten; a person has to look.',
   LedgerConflict: 'Other clients moved the target’s ledger head twice in a row. Tried again.',
   UploadFailed: 'The run is there; artifacts are not yet. status.sync.artifacts says which.',
-  ArtifactsSkipped: 'The run is there; some artifacts cannot be, and status.sync.artifacts says why. Asked for again by the annotation worldflux.ai/sync.',
+  ArtifactsSkipped:
+    'The run is there; some artifacts cannot be, and status.sync.artifacts says why. Asked for again by the annotation worldflux.ai/sync.',
   RecordUnreadable: 'The run’s record or an artifact could not be read from the run store.',
   URLRefused: 'The target, or where it sends uploads, is an address that the profile’s network rules forbid.',
 } as const;
@@ -174,5 +181,15 @@ export const RETRYABLE_REASONS = [
 export type RetryableReason = (typeof RETRYABLE_REASONS)[number];
 
 /** Derived from the conditions, for people and printer columns. */
-export const PHASES = ['Pending', 'Admitted', 'Running', 'Collecting', 'Suspended', 'Refused', 'Succeeded', 'Failed', 'Cancelled'] as const;
+export const PHASES = [
+  'Pending',
+  'Admitted',
+  'Running',
+  'Collecting',
+  'Suspended',
+  'Refused',
+  'Succeeded',
+  'Failed',
+  'Cancelled',
+] as const;
 export type Phase = (typeof PHASES)[number];

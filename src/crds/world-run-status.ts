@@ -27,7 +27,9 @@ const storedArtifact = z.strictObject({
   count: z.int32().min(0).optional().describe('Files in it.'),
   sizeBytes: z.int().min(0).optional(),
   sha256: sha256().optional(),
-  treeDigest: sha256().optional().describe('Over the sorted (path, size, sha256) of a folder’s files; independent of the tar.'),
+  treeDigest: sha256()
+    .optional()
+    .describe('Over the sorted (path, size, sha256) of a folder’s files; independent of the tar.'),
   contentType: z.string().max(128).optional(),
   commit: z.boolean(),
   state: z.enum(['Stored', 'Missing', 'Refused', 'Failed', 'Skipped']),
@@ -60,7 +62,9 @@ const sync = z.strictObject({
   project: z.string().max(128).optional(),
   cloudRunId: z.string().max(128).optional(),
   request: z.string().max(253).optional().describe('Value of the annotation worldflux.ai/sync that was answered last.'),
-  artifacts: atomic(z.array(syncedArtifact).max(64), 'list').optional().describe('Those marked commit, and the log where it went the same way.'),
+  artifacts: atomic(z.array(syncedArtifact).max(64), 'list')
+    .optional()
+    .describe('Those marked commit, and the log where it went the same way.'),
 });
 export type SyncStatus = z.infer<typeof sync>;
 
@@ -73,16 +77,30 @@ const result = z.strictObject({
 
 export const worldRunStatus = withRules(
   z.strictObject({
-    epoch: z.int().min(0).optional().describe('Lease transitions of the operator that wrote this; a stale leader is refused.'),
+    epoch: z
+      .int()
+      .min(0)
+      .optional()
+      .describe('Lease transitions of the operator that wrote this; a stale leader is refused.'),
     phase: z.enum(PHASES).optional().describe('Derived from the conditions, for people.'),
     conditions: conditions().optional(),
     observedGeneration: z.int32().min(0).optional(),
     runId: z.string().max(64).optional().describe('Sortable: creation time and a piece of the uid’s digest.'),
-    clientRunId: z.string().max(36).optional().describe('The run’s identity in the store and upstream; the same on every retry.'),
+    clientRunId: z
+      .string()
+      .max(36)
+      .optional()
+      .describe('The run’s identity in the store and upstream; the same on every retry.'),
     profile: z.strictObject({ name: z.string().max(253), digest: z.string().max(71) }).optional(),
-    queuedSince: timestamp().optional().describe('Start of the present wait: creation, the end of the last attempt, or the last resume.'),
+    queuedSince: timestamp()
+      .optional()
+      .describe('Start of the present wait: creation, the end of the last attempt, or the last resume.'),
     clocks: z
-      .strictObject({ queueSeconds: z.number().min(0), startupSeconds: z.number().min(0), runSeconds: z.number().min(0) })
+      .strictObject({
+        queueSeconds: z.number().min(0),
+        startupSeconds: z.number().min(0),
+        runSeconds: z.number().min(0),
+      })
       .optional()
       .describe('Seconds used by attempts that are over.'),
     attemptCount: z.int32().min(0).optional().describe('All attempts, also those no longer listed.'),
@@ -96,7 +114,11 @@ export const worldRunStatus = withRules(
       })
       .optional(),
     result: result.optional(),
-    manifest: atomic(z.looseObject({}), 'map').optional().describe('The run manifest, schema docs/reference/manifest.schema.json; over 8 KiB only its digest and the first metrics stand here.'),
+    manifest: atomic(z.looseObject({}), 'map')
+      .optional()
+      .describe(
+        'The run manifest, schema docs/reference/manifest.schema.json; over 8 KiB only its digest and the first metrics stand here.',
+      ),
     manifestDigest: sha256().optional().describe('SHA-256 of the manifest’s RFC 8785 form.'),
     manifestPath: z.string().max(512).optional().describe('Key of the whole manifest in the run store.'),
     artifacts: atomic(z.array(storedArtifact).max(64), 'list').optional(),
@@ -112,7 +134,10 @@ export const worldRunStatus = withRules(
       .describe('What a dry run would have created.'),
   }),
   [
-    { rule: '!has(oldSelf.epoch) || (has(self.epoch) && self.epoch >= oldSelf.epoch)', message: 'written by an operator that is no longer the leader' },
+    {
+      rule: '!has(oldSelf.epoch) || (has(self.epoch) && self.epoch >= oldSelf.epoch)',
+      message: 'written by an operator that is no longer the leader',
+    },
     {
       rule: '!has(oldSelf.attemptCount) || (has(self.attemptCount) && self.attemptCount >= oldSelf.attemptCount)',
       message: 'attempts are never taken back',
@@ -136,8 +161,26 @@ export type WorldRunStatus = z.infer<typeof worldRunStatus>;
 export const INITIAL_STATUS = {
   phase: 'Pending',
   conditions: [
-    { type: 'Ready', status: 'False', reason: 'Pending', message: 'The run has not been looked at yet.', lastTransitionTime: '1970-01-01T00:00:00Z' },
-    { type: 'Reconciling', status: 'True', reason: 'Pending', message: 'The run has not been looked at yet.', lastTransitionTime: '1970-01-01T00:00:00Z' },
-    { type: 'Finished', status: 'False', reason: 'Pending', message: 'The run has not ended.', lastTransitionTime: '1970-01-01T00:00:00Z' },
+    {
+      type: 'Ready',
+      status: 'False',
+      reason: 'Pending',
+      message: 'The run has not been looked at yet.',
+      lastTransitionTime: '1970-01-01T00:00:00Z',
+    },
+    {
+      type: 'Reconciling',
+      status: 'True',
+      reason: 'Pending',
+      message: 'The run has not been looked at yet.',
+      lastTransitionTime: '1970-01-01T00:00:00Z',
+    },
+    {
+      type: 'Finished',
+      status: 'False',
+      reason: 'Pending',
+      message: 'The run has not ended.',
+      lastTransitionTime: '1970-01-01T00:00:00Z',
+    },
   ],
 } as const;

@@ -54,14 +54,30 @@ const source = withRules(
           .max(1024)
           .regex(/^(https:\/\/|ssh:\/\/)[^\s@]*@?[^\s]+$/)
           .describe('https:// or ssh://, without a password in it.'),
-        ref: z.string().min(1).max(255).regex(/^[A-Za-z0-9][A-Za-z0-9._/+-]*$/).default('HEAD').describe('Branch, tag or commit; the commit it stood for is recorded.'),
-        path: containedPath('path').default('.').describe('The folder of the repository that becomes /worldflux/source.'),
+        ref: z
+          .string()
+          .min(1)
+          .max(255)
+          .regex(/^[A-Za-z0-9][A-Za-z0-9._/+-]*$/)
+          .default('HEAD')
+          .describe('Branch, tag or commit; the commit it stood for is recorded.'),
+        path: containedPath('path')
+          .default('.')
+          .describe('The folder of the repository that becomes /worldflux/source.'),
         secretRef: z
           .strictObject({ name: objectName() })
           .optional()
-          .describe('A Secret in the run’s namespace: username and password, or ssh-privatekey and known_hosts; ca.crt for a server with a private CA.'),
+          .describe(
+            'A Secret in the run’s namespace: username and password, or ssh-privatekey and known_hosts; ca.crt for a server with a private CA.',
+          ),
       }),
-      [{ rule: "!self.url.matches('^https://[^/]*@')", message: 'put credentials into the Secret that secretRef names, not into the URL', fieldPath: '.url' }],
+      [
+        {
+          rule: "!self.url.matches('^https://[^/]*@')",
+          message: 'put credentials into the Secret that secretRef names, not into the URL',
+          fieldPath: '.url',
+        },
+      ],
     ).optional(),
     configMap: z.strictObject({ name: objectName() }).optional(),
   }),
@@ -74,22 +90,37 @@ const artifact = z.strictObject({
     .min(1)
     .max(63)
     .regex(/^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/),
-  path: containedPath('path').describe('A file, folder or glob below /worldflux/output. A folder or glob becomes one tar.'),
+  path: containedPath('path').describe(
+    'A file, folder or glob below /worldflux/output. A folder or glob becomes one tar.',
+  ),
   commit: z.boolean().default(false).describe('The bytes may leave the cluster when the run is synced.'),
 });
 
 const outputs = z.strictObject({
-  metricsFile: containedPath('metricsFile').default('metrics.json').describe('A flat JSON object of finite numbers, below /worldflux/output.'),
-  seriesFile: containedPath('seriesFile').default('metrics.jsonl').describe('One {"step":n,"name":"loss","value":x} a line; goes to the run store.'),
+  metricsFile: containedPath('metricsFile')
+    .default('metrics.json')
+    .describe('A flat JSON object of finite numbers, below /worldflux/output.'),
+  seriesFile: containedPath('seriesFile')
+    .default('metrics.jsonl')
+    .describe('One {"step":n,"name":"loss","value":x} a line; goes to the run store.'),
   artifacts: mapList(z.array(artifact).max(64), ['name'])
     .optional()
     .describe('What to keep. With none named, everything below the output folder is kept as one artifact.'),
-  ranks: z.enum(['Zero', 'All']).default('Zero').describe('Which nodes’ artifacts are kept; metrics are always those of rank 0.'),
+  ranks: z
+    .enum(['Zero', 'All'])
+    .default('Zero')
+    .describe('Which nodes’ artifacts are kept; metrics are always those of rank 0.'),
 });
 
 export const worldRunSpecShape = {
-  runtimeProfileRef: z.strictObject({ name: objectName() }).optional().describe('Absent: the profile that carries the annotation worldflux.ai/is-default-profile.'),
-  adapter: z.strictObject({ id: z.string().min(1).max(128) }).optional().describe('The world model, by the id in the profile’s list.'),
+  runtimeProfileRef: z
+    .strictObject({ name: objectName() })
+    .optional()
+    .describe('Absent: the profile that carries the annotation worldflux.ai/is-default-profile.'),
+  adapter: z
+    .strictObject({ id: z.string().min(1).max(128) })
+    .optional()
+    .describe('The world model, by the id in the profile’s list.'),
   task: z
     .string()
     .min(1)
@@ -108,7 +139,12 @@ export const worldRunSpecShape = {
     .meta({ 'x-kubernetes-list-type': 'set' })
     .optional()
     .describe('Names of variables in the profile’s allowlist.'),
-  nodes: z.int32().min(1).max(256).default(1).describe('More than one: an Indexed Job with a headless Service and rendezvous variables.'),
+  nodes: z
+    .int32()
+    .min(1)
+    .max(256)
+    .default(1)
+    .describe('More than one: an Indexed Job with a headless Service and rendezvous variables.'),
   resources: z
     .strictObject({
       gpu: z.int32().min(0).max(64).optional(),
@@ -121,16 +157,23 @@ export const worldRunSpecShape = {
   queueName: labelValue().min(1).optional(),
   volumes: mapList(z.array(volume).max(32), ['name']).optional(),
   source: source.optional().describe('Code, read-only at /worldflux/source.'),
-  datasets: mapList(z.array(z.strictObject({ id: z.string().min(1).max(256), revision: z.string().max(128).optional() })).max(32), ['id'])
+  datasets: mapList(
+    z.array(z.strictObject({ id: z.string().min(1).max(256), revision: z.string().max(128).optional() })).max(32),
+    ['id'],
+  )
     .optional()
     .describe('Recorded in the manifest.'),
   outputs: outputs.prefault({}),
   timeouts: z
     .strictObject({
       queueSeconds: seconds().default(86_400).describe('Waiting for admission, a queue and a node.'),
-      startupSeconds: seconds().default(1800).describe('From having a node to a running container: images, volumes, source.'),
+      startupSeconds: seconds()
+        .default(1800)
+        .describe('From having a node to a running container: images, volumes, source.'),
       runSeconds: seconds().default(14_400),
-      uploadSeconds: seconds(86_400).default(300).describe('For results after the container ended; the pod’s grace period.'),
+      uploadSeconds: seconds(86_400)
+        .default(300)
+        .describe('For results after the container ended; the pod’s grace period.'),
     })
     .prefault({})
     .describe('Three clocks that stop while the run is suspended and add up over attempts, and the time to upload.'),
@@ -150,24 +193,41 @@ export const worldRunSpecShape = {
     .max(128)
     .regex(/^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/)
     .optional()
-    .describe('Identity across delete and re-create: a finished run of the same key in this namespace is adopted instead of executed again.'),
+    .describe(
+      'Identity across delete and re-create: a finished run of the same key in this namespace is adopted instead of executed again.',
+    ),
   suspend: z.boolean().default(false).describe('Ends the attempt that runs; false again starts the next one.'),
   cancel: z.boolean().default(false).describe('Stops the run for good and keeps its results.'),
   dryRun: z.boolean().default(false).describe('Writes status.plan and ends; creates nothing.'),
   sync: z
     .strictObject({
-      mode: z.enum(SYNC_MODES).optional().describe('May only lower what the profile says (OnCompletion, Manual, Disabled); may change at any time.'),
-      project: z.string().min(1).max(128).optional().describe('One of the profile’s allowedProjects. Absent: the only one it allows.'),
+      mode: z
+        .enum(SYNC_MODES)
+        .optional()
+        .describe('May only lower what the profile says (OnCompletion, Manual, Disabled); may change at any time.'),
+      project: z
+        .string()
+        .min(1)
+        .max(128)
+        .optional()
+        .describe('One of the profile’s allowedProjects. Absent: the only one it allows.'),
     })
     .optional()
     .describe('Sending the finished run to WorldFlux.'),
-  ttlSecondsAfterFinished: z.int32().min(0).max(31_536_000).optional().describe('Deletes the finished WorldRun, or only its Job where a GitOps tool tracks the object.'),
+  ttlSecondsAfterFinished: z
+    .int32()
+    .min(0)
+    .max(31_536_000)
+    .optional()
+    .describe('Deletes the finished WorldRun, or only its Job where a GitOps tool tracks the object.'),
 };
 
 /** The fields that may change after creation; every other one is compared by the API server. */
 export const MUTABLE_FIELDS = ['suspend', 'cancel', 'sync', 'ttlSecondsAfterFinished'] as const;
 
-const fixedFields = Object.entries(worldRunSpecShape).filter(([field]) => !(MUTABLE_FIELDS as readonly string[]).includes(field));
+const fixedFields = Object.entries(worldRunSpecShape).filter(
+  ([field]) => !(MUTABLE_FIELDS as readonly string[]).includes(field),
+);
 const fixedMessage = (field: string) =>
   `spec.${field} cannot change once the run exists: create a run with a new name, or delete this one first`;
 

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { formatTerminationMessage, parseTerminationMessage } from './termination-message.ts';
 
@@ -53,7 +53,7 @@ describe('the termination message', () => {
       'worldflux/1 {"metrics":{"a":"1"},"omitted":0}\n',
       'worldflux/1 {"metrics":{},"omitted":-1}\n',
     ]) {
-      expect(parseTerminationMessage(text, OF), text).toBeUndefined();
+      expect({ text, parsed: parseTerminationMessage(text, OF) }).toEqual({ text, parsed: undefined });
     }
   });
 });

@@ -7,12 +7,32 @@ import type { WorkQueueObserver } from '../kube/work-queue.ts';
  */
 export class Metrics {
   readonly registry = new Registry();
-  readonly #reconciles = this.#counter('controller_runtime_reconcile_total', 'Passes over one object, by result', ['controller', 'result']);
-  readonly #reconcileTime = this.#histogram('controller_runtime_reconcile_time_seconds', 'Length of one pass', ['controller'], [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30]);
-  readonly #queueTime = this.#histogram('workqueue_queue_duration_seconds', 'Time an object waits for a pass', ['name'], [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30]);
-  readonly #leader = new Gauge({ name: 'leader_election_master_status', help: '1 while this process leads', labelNames: ['name'], registers: [this.registry] });
+  readonly #reconciles = this.#counter('controller_runtime_reconcile_total', 'Passes over one object, by result', [
+    'controller',
+    'result',
+  ]);
+  readonly #reconcileTime = this.#histogram(
+    'controller_runtime_reconcile_time_seconds',
+    'Length of one pass',
+    ['controller'],
+    [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30],
+  );
+  readonly #queueTime = this.#histogram(
+    'workqueue_queue_duration_seconds',
+    'Time an object waits for a pass',
+    ['name'],
+    [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30],
+  );
+  readonly #leader = new Gauge({
+    name: 'leader_election_master_status',
+    help: '1 while this process leads',
+    labelNames: ['name'],
+    registers: [this.registry],
+  });
   readonly #runs = this.#counter('worldrun_finished_total', 'Runs that ended, by reason', ['reason']);
-  readonly #caches = this.#counter('worldflux_watch_errors_total', 'Watches that broke and were begun again', ['resource']);
+  readonly #caches = this.#counter('worldflux_watch_errors_total', 'Watches that broke and were begun again', [
+    'resource',
+  ]);
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });

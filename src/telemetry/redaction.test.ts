@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { fingerprint, type FingerprintSet } from './fingerprints.ts';
 import { Redactor, redactText } from './redaction.ts';
@@ -11,7 +11,7 @@ function redactAll(chunks: Buffer[], fingerprints?: FingerprintSet): Buffer {
 }
 
 function cutAt(bytes: Buffer, cuts: number[]): Buffer[] {
-  const at = [...new Set([0, ...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length])].sort((a, b) => a - b);
+  const at = [...new Set([0, ...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length])].toSorted((a, b) => a - b);
   return at.slice(1).map((end, i) => bytes.subarray(at[i], end));
 }
 
@@ -106,6 +106,8 @@ describe('what looks like a secret', () => {
   });
 });
 
+const bytesOf = (parts: string[]): Buffer => Buffer.from(parts.join(''), 'utf8');
+
 describe('the stream', () => {
   const noise = fc.array(
     fc.oneof(
@@ -129,7 +131,6 @@ describe('the stream', () => {
     ),
     { maxLength: 20 },
   );
-  const bytesOf = (parts: string[]): Buffer => Buffer.from(parts.join(''), 'utf8');
   const value = fc.string({
     unit: fc.constantFrom(...'ABCDEFGHabcdefgh0123456789+/=-_.~%'),
     minLength: 6,

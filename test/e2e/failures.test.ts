@@ -15,7 +15,11 @@ describe.concurrent('a run fails with the reason', () => {
     await kit.apply(kit.shell('exit-3', profile, 'echo bad >&2; exit 3'));
     const run = await kit.finished('exit-3');
     expect(said(run)).toMatchObject({ status: 'False', reason: 'NonZeroExit', message: 'The command exited with 3.' });
-    expect(run.status).toMatchObject({ phase: 'Failed', result: { exitCode: 3 }, attempts: [{ number: 1, exitCode: 3, reason: 'NonZeroExit' }] });
+    expect(run.status).toMatchObject({
+      phase: 'Failed',
+      result: { exitCode: 3 },
+      attempts: [{ number: 1, exitCode: 3, reason: 'NonZeroExit' }],
+    });
     expect(said(run, 'Stalled')?.status).toBe('True');
     expect(said(run, 'ResultsStored')?.status).toBe('True');
   });
@@ -24,13 +28,19 @@ describe.concurrent('a run fails with the reason', () => {
     const { kit } = world;
     await kit.apply(kit.profile('failures-small', { image: BUSYBOX_IMAGE, resources: { limits: { memory: '24Mi' } } }));
     await kit.apply(kit.shell('oom', 'failures-small', 'tail /dev/zero'));
-    expect(said(await kit.finished('oom'))).toMatchObject({ reason: 'OOMKilled', message: expect.stringContaining('memory') });
+    expect(said(await kit.finished('oom'))).toMatchObject({
+      reason: 'OOMKilled',
+      message: expect.stringContaining('memory'),
+    });
   });
 
   test('CommandNotFound when the image does not have the command', async ({ expect }) => {
     const { kit, profile } = world;
     await kit.apply(kit.run('no-command', { runtimeProfileRef: { name: profile }, command: ['/no/such/thing'] }));
-    expect(said(await kit.finished('no-command'))).toMatchObject({ reason: 'CommandNotFound', message: expect.stringContaining('/no/such/thing') });
+    expect(said(await kit.finished('no-command'))).toMatchObject({
+      reason: 'CommandNotFound',
+      message: expect.stringContaining('/no/such/thing'),
+    });
   });
 
   test('ImagePullFailed when the image does not exist, after saying so while it waited', async ({ expect }) => {
@@ -51,7 +61,11 @@ describe.concurrent('a run fails with the reason', () => {
 
   test('RunDeadlineExceeded, with the results so far', async ({ expect }) => {
     const { kit, profile } = world;
-    await kit.apply(kit.shell('slow', profile, `echo '{"step": 9}' > /worldflux/output/metrics.json; sleep 600`, { timeouts: { runSeconds: 4, uploadSeconds: 30 } }));
+    await kit.apply(
+      kit.shell('slow', profile, `echo '{"step": 9}' > /worldflux/output/metrics.json; sleep 600`, {
+        timeouts: { runSeconds: 4, uploadSeconds: 30 },
+      }),
+    );
     const run = await kit.finished('slow');
     expect(said(run)).toMatchObject({ reason: 'RunDeadlineExceeded' });
     expect(run.status!.manifest).toMatchObject({ metrics: { step: 9 }, status: 'failed' });
@@ -59,7 +73,9 @@ describe.concurrent('a run fails with the reason', () => {
 
   test('QueueDeadlineExceeded when nobody has the GPU, after saying Unschedulable', async ({ expect }) => {
     const { kit } = world;
-    await kit.apply(kit.profile('failures-gpu', { image: BUSYBOX_IMAGE, gpu: { resourceName: 'example.com/gpu', count: 1 } }));
+    await kit.apply(
+      kit.profile('failures-gpu', { image: BUSYBOX_IMAGE, gpu: { resourceName: 'example.com/gpu', count: 1 } }),
+    );
     await kit.apply(kit.shell('no-gpu', 'failures-gpu', 'true', { timeouts: { queueSeconds: 12 } }));
     const waiting = await kit.until('no-gpu', (r) => said(r, 'Ready')?.reason === 'Unschedulable', 20);
     expect(said(waiting, 'Ready')?.message).toContain('Insufficient example.com/gpu');
@@ -68,8 +84,19 @@ describe.concurrent('a run fails with the reason', () => {
 
   test('StartupDeadlineExceeded when a Secret is missing, after naming it', async ({ expect }) => {
     const { kit } = world;
-    await kit.apply(kit.profile('failures-secret', { image: BUSYBOX_IMAGE }, { providerEnv: [{ name: 'HF_TOKEN', secretKeyRef: { name: 'huggingface', key: 'token' } }] }));
-    await kit.apply(kit.shell('no-secret', 'failures-secret', 'true', { forwardProviderEnv: ['HF_TOKEN'], timeouts: { startupSeconds: 12 } }));
+    await kit.apply(
+      kit.profile(
+        'failures-secret',
+        { image: BUSYBOX_IMAGE },
+        { providerEnv: [{ name: 'HF_TOKEN', secretKeyRef: { name: 'huggingface', key: 'token' } }] },
+      ),
+    );
+    await kit.apply(
+      kit.shell('no-secret', 'failures-secret', 'true', {
+        forwardProviderEnv: ['HF_TOKEN'],
+        timeouts: { startupSeconds: 12 },
+      }),
+    );
     const waiting = await kit.until('no-secret', (r) => said(r, 'Ready')?.reason === 'SecretMissing');
     expect(said(waiting, 'Ready')?.message).toContain('huggingface');
     expect(said(await kit.finished('no-secret'))).toMatchObject({ reason: 'StartupDeadlineExceeded' });
@@ -78,7 +105,13 @@ describe.concurrent('a run fails with the reason', () => {
   test('OutputTooLarge when it fills the disk', async ({ expect }) => {
     const { kit } = world;
     await kit.apply(kit.profile('failures-disk', { image: BUSYBOX_IMAGE, outputSizeLimit: '8Mi' }));
-    await kit.apply(kit.shell('disk', 'failures-disk', 'dd if=/dev/zero of=/worldflux/output/x bs=1M count=40 2>/dev/null; sleep 300'));
+    await kit.apply(
+      kit.shell(
+        'disk',
+        'failures-disk',
+        'dd if=/dev/zero of=/worldflux/output/x bs=1M count=40 2>/dev/null; sleep 300',
+      ),
+    );
     const run = await kit.finished('disk', 200);
     expect(said(run)).toMatchObject({ reason: 'OutputTooLarge' });
   });
@@ -112,7 +145,9 @@ describe.concurrent('a run waits', () => {
     await kit.apply(kit.shell('turn-2', 'failures-one', 'true'));
     await kit.until('turn-2', (r) => said(r, 'Ready')?.reason === 'ConcurrencyLimit');
     const [first, second] = await Promise.all([kit.finished('turn-1'), kit.finished('turn-2')]);
-    expect(Date.parse(second.status!.attempts![0]!.startedAt!)).toBeGreaterThanOrEqual(Date.parse(first.status!.attempts![0]!.finishedAt!) - 1000);
+    expect(Date.parse(second.status!.attempts![0]!.startedAt!)).toBeGreaterThanOrEqual(
+      Date.parse(first.status!.attempts![0]!.finishedAt!) - 1000,
+    );
   });
 });
 
@@ -121,12 +156,22 @@ describe.concurrent('a run is refused', () => {
     const { kit, profile } = world;
     await kit.apply(kit.shell('env', profile, 'true', { forwardProviderEnv: ['AWS_SECRET_ACCESS_KEY'] }));
     const run = await kit.until('env', (r) => r.status?.phase === 'Refused');
-    expect(said(run, 'Stalled')).toMatchObject({ status: 'True', reason: 'EnvNotAllowed', message: expect.stringContaining('AWS_SECRET_ACCESS_KEY') });
+    expect(said(run, 'Stalled')).toMatchObject({
+      status: 'True',
+      reason: 'EnvNotAllowed',
+      message: expect.stringContaining('AWS_SECRET_ACCESS_KEY'),
+    });
   });
 
   test('in a namespace that the profile does not serve', async ({ expect }) => {
     const { kit } = world;
-    await kit.apply(kit.profile('failures-closed', { image: BUSYBOX_IMAGE }, { allowedNamespaces: { matchLabels: { team: 'robotics' } } }));
+    await kit.apply(
+      kit.profile(
+        'failures-closed',
+        { image: BUSYBOX_IMAGE },
+        { allowedNamespaces: { matchLabels: { team: 'robotics' } } },
+      ),
+    );
     await kit.apply(kit.shell('outsider', 'failures-closed', 'true'));
     const run = await kit.until('outsider', (r) => r.status?.phase === 'Refused');
     expect(said(run, 'Admitted')).toMatchObject({ status: 'False', reason: 'NamespaceNotAllowed' });

@@ -37,7 +37,14 @@ export function fixture(name: string, args: readonly string[] = []): Fixture {
     await kit.ensureNamespace('worldflux-system');
     world.kit = kit;
     world.profile = `${name}-shell`;
-    world.settings = { cluster, dir, gatewayPort: await freePort(), namespace: 'worldflux-system', image: OPERATOR_IMAGE, args };
+    world.settings = {
+      cluster,
+      dir,
+      gatewayPort: await freePort(),
+      namespace: 'worldflux-system',
+      image: OPERATOR_IMAGE,
+      args,
+    };
     world.operator = await startOperator(world.settings);
     world.restart = async () => {
       await world.operator.kill();
@@ -48,8 +55,15 @@ export function fixture(name: string, args: readonly string[] = []): Fixture {
   afterAll(async () => {
     await world.operator?.stop();
     // What the operator complained about is the first thing to look at when a test of this file failed.
-    const complaints = world.operator?.log().split('\n').filter((line) => /"level":[45]0/.test(line)) ?? [];
-    if (complaints.length > 0) console.log(`${name}: ${complaints.length} complaints of the operator, the last ones:\n${complaints.slice(-10).join('\n')}`);
+    const complaints =
+      world.operator
+        ?.log()
+        .split('\n')
+        .filter((line) => /"level":[45]0/.test(line)) ?? [];
+    if (complaints.length > 0)
+      console.log(
+        `${name}: ${complaints.length} complaints of the operator, the last ones:\n${complaints.slice(-10).join('\n')}`,
+      );
     await world.kit?.cluster.kubectl(['delete', 'runtimeprofiles', '--all', '--wait=false']);
     await world.kit?.close();
     if (dir !== '') await rm(dir, { recursive: true, force: true });

@@ -11,7 +11,11 @@ const world = fixture('lifecycle');
 const running = (name: string) => world.kit.until(name, (r) => condition(r, 'Ready')?.reason === 'Running');
 const jobsOf = async (uid: string) => {
   const found = [];
-  for await (const job of world.kit.client.list(JOBS, { namespace: world.kit.namespace, labelSelector: `worldflux.ai/run-uid=${uid}` })) found.push(job);
+  for await (const job of world.kit.client.list(JOBS, {
+    namespace: world.kit.namespace,
+    labelSelector: `worldflux.ai/run-uid=${uid}`,
+  }))
+    found.push(job);
   return found;
 };
 
@@ -33,9 +37,20 @@ describe.concurrent('a run', () => {
 
   test('that failed for a reason on its list is tried again, and the attempts are all there', async ({ expect }) => {
     const { kit, profile } = world;
-    await kit.apply(kit.shell('again', profile, 'test $WORLDFLUX_ATTEMPT = 2', { retry: { maxAttempts: 3, onReasons: ['NonZeroExit'] } }));
+    await kit.apply(
+      kit.shell('again', profile, 'test $WORLDFLUX_ATTEMPT = 2', {
+        retry: { maxAttempts: 3, onReasons: ['NonZeroExit'] },
+      }),
+    );
     const run = await kit.finished('again');
-    expect(run.status).toMatchObject({ phase: 'Succeeded', attemptCount: 2, attempts: [{ number: 1, reason: 'NonZeroExit', exitCode: 1 }, { number: 2, reason: 'Completed' }] });
+    expect(run.status).toMatchObject({
+      phase: 'Succeeded',
+      attemptCount: 2,
+      attempts: [
+        { number: 1, reason: 'NonZeroExit', exitCode: 1 },
+        { number: 2, reason: 'Completed' },
+      ],
+    });
     expect(run.status!.manifest).toMatchObject({ attempt_count: 2 });
   });
 
@@ -43,7 +58,11 @@ describe.concurrent('a run', () => {
     const { kit, profile } = world;
     await kit.apply(kit.shell('orphan', profile, 'sleep 600', { timeouts: { uploadSeconds: 5 } }));
     const run = await running('orphan');
-    await kit.client.delete(JOBS, { namespace: kit.namespace, name: childName({ name: 'orphan', uid: run.metadata!.uid! }, 1) }, { propagationPolicy: 'Background' });
+    await kit.client.delete(
+      JOBS,
+      { namespace: kit.namespace, name: childName({ name: 'orphan', uid: run.metadata!.uid! }, 1) },
+      { propagationPolicy: 'Background' },
+    );
     const done = await kit.finished('orphan');
     expect(condition(done, 'Succeeded')).toMatchObject({ status: 'False', reason: 'ChildDeleted' });
     expect(await jobsOf(done.metadata!.uid!)).toHaveLength(0);
@@ -53,7 +72,15 @@ describe.concurrent('a run', () => {
     const { kit, profile } = world;
     await kit.apply(kit.shell('podless', profile, 'sleep 600', { timeouts: { uploadSeconds: 5 } }));
     const run = await running('podless');
-    await kit.cluster.kubectl(['-n', kit.namespace, 'delete', 'pod', '-l', `worldflux.ai/run-uid=${run.metadata!.uid}`, '--wait=false']);
+    await kit.cluster.kubectl([
+      '-n',
+      kit.namespace,
+      'delete',
+      'pod',
+      '-l',
+      `worldflux.ai/run-uid=${run.metadata!.uid}`,
+      '--wait=false',
+    ]);
     expect(condition(await kit.finished('podless'), 'Succeeded')).toMatchObject({ reason: 'ChildDeleted' });
   });
 
@@ -61,20 +88,44 @@ describe.concurrent('a run', () => {
     const { kit, profile } = world;
     await kit.apply(kit.shell('evicted', profile, 'sleep 600', { timeouts: { uploadSeconds: 5 } }));
     const run = await running('evicted');
-    for await (const pod of kit.client.list(PODS, { namespace: kit.namespace, labelSelector: `worldflux.ai/run-uid=${run.metadata!.uid}` })) {
+    for await (const pod of kit.client.list(PODS, {
+      namespace: kit.namespace,
+      labelSelector: `worldflux.ai/run-uid=${run.metadata!.uid}`,
+    })) {
       const name = pod.metadata!.name!;
       const eviction = { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { namespace: kit.namespace, name } };
-      await kit.cluster.kubectl(['create', '--raw', `/api/v1/namespaces/${kit.namespace}/pods/${name}/eviction`, '-f', '-'], { input: JSON.stringify(eviction) });
+      await kit.cluster.kubectl(
+        ['create', '--raw', `/api/v1/namespaces/${kit.namespace}/pods/${name}/eviction`, '-f', '-'],
+        { input: JSON.stringify(eviction) },
+      );
     }
     expect(condition(await kit.finished('evicted'), 'Succeeded')).toMatchObject({ status: 'False', reason: 'Evicted' });
   });
 
   test('deleted in the middle of its upload leaves nothing behind that runs', async ({ expect }) => {
     const { kit, profile } = world;
-    await kit.apply(kit.shell('cut', profile, 'dd if=/dev/zero of=/worldflux/output/big bs=1M count=60 2>/dev/null', { timeouts: { uploadSeconds: 60 } }));
+    await kit.apply(
+      kit.shell('cut', profile, 'dd if=/dev/zero of=/worldflux/output/big bs=1M count=60 2>/dev/null', {
+        timeouts: { uploadSeconds: 60 },
+      }),
+    );
     const run = await kit.until('cut', (r) => (r.status?.attempts ?? []).length > 0);
-    await kit.cluster.kubectl(['-n', kit.namespace, 'delete', 'worldrun', 'cut', '--timeout=60s'], { timeoutMs: 70_000 });
-    await kit.cluster.kubectl(['-n', kit.namespace, 'wait', '--for=delete', 'pod', '-l', `worldflux.ai/run-uid=${run.metadata!.uid}`, '--timeout=90s'], { timeoutMs: 100_000 });
+    await kit.cluster.kubectl(['-n', kit.namespace, 'delete', 'worldrun', 'cut', '--timeout=60s'], {
+      timeoutMs: 70_000,
+    });
+    await kit.cluster.kubectl(
+      [
+        '-n',
+        kit.namespace,
+        'wait',
+        '--for=delete',
+        'pod',
+        '-l',
+        `worldflux.ai/run-uid=${run.metadata!.uid}`,
+        '--timeout=90s',
+      ],
+      { timeoutMs: 100_000 },
+    );
     expect(await jobsOf(run.metadata!.uid!)).toHaveLength(0);
   });
 
@@ -83,7 +134,11 @@ describe.concurrent('a run', () => {
     await kit.apply(kit.shell('ended', profile, 'true'));
     const run = await kit.finished('ended');
     for (const job of await jobsOf(run.metadata!.uid!)) {
-      await kit.client.delete(JOBS, { namespace: kit.namespace, name: job.metadata!.name! }, { propagationPolicy: 'Background' });
+      await kit.client.delete(
+        JOBS,
+        { namespace: kit.namespace, name: job.metadata!.name! },
+        { propagationPolicy: 'Background' },
+      );
     }
     await kit.cluster.kubectl(['-n', kit.namespace, 'annotate', 'worldrun', 'ended', 'touched=yes']);
     await world.restart();
@@ -97,7 +152,16 @@ describe.concurrent('a run', () => {
 
   test('with the runKey of a finished run adopts its record, and runs when asked to', async ({ expect }) => {
     const { kit, profile } = world;
-    const keyed = (name: string, annotations = {}) => kit.run(name, { runtimeProfileRef: { name: profile }, runKey: 'seed7', command: ['sh', '-c', `echo '{"x": 1}' > /worldflux/output/metrics.json`] }, { annotations });
+    const keyed = (name: string, annotations = {}) =>
+      kit.run(
+        name,
+        {
+          runtimeProfileRef: { name: profile },
+          runKey: 'seed7',
+          command: ['sh', '-c', `echo '{"x": 1}' > /worldflux/output/metrics.json`],
+        },
+        { annotations },
+      );
     await kit.apply(keyed('key-1'));
     const first = await kit.finished('key-1');
     await kit.cluster.kubectl(['-n', kit.namespace, 'delete', 'worldrun', 'key-1']);
@@ -117,7 +181,15 @@ describe.concurrent('a run', () => {
     await kit.apply(kit.shell('taken', profile, 'true', { suspend: true }));
     const run = await kit.until('taken', (r) => r.status?.phase === 'Suspended');
     const name = childName({ name: 'taken', uid: run.metadata!.uid! }, 1);
-    await kit.apply({ apiVersion: 'batch/v1', kind: 'Job', metadata: { name }, spec: { suspend: true, template: { spec: { restartPolicy: 'Never', containers: [{ name: 'x', image: BUSYBOX_IMAGE }] } } } });
+    await kit.apply({
+      apiVersion: 'batch/v1',
+      kind: 'Job',
+      metadata: { name },
+      spec: {
+        suspend: true,
+        template: { spec: { restartPolicy: 'Never', containers: [{ name: 'x', image: BUSYBOX_IMAGE }] } },
+      },
+    });
     await kit.patch('taken', { suspend: false });
     const waiting = await kit.until('taken', (r) => condition(r, 'Ready')?.reason === 'JobNameTaken');
     expect(condition(waiting, 'Ready')?.message).toContain('was not made by this operator');
@@ -128,7 +200,9 @@ describe.concurrent('a run', () => {
   test('is deleted once its time is over', async ({ expect }) => {
     const { kit, profile } = world;
     await kit.apply(kit.shell('brief', profile, 'true', { ttlSecondsAfterFinished: 1 }));
-    await kit.cluster.kubectl(['-n', kit.namespace, 'wait', '--for=delete', 'worldrun/brief', '--timeout=60s'], { timeoutMs: 70_000 });
+    await kit.cluster.kubectl(['-n', kit.namespace, 'wait', '--for=delete', 'worldrun/brief', '--timeout=60s'], {
+      timeoutMs: 70_000,
+    });
     expect(true).toBe(true);
   });
 
@@ -143,7 +217,8 @@ describe.concurrent('a run', () => {
   test('over several nodes finds its peers and reports rank 0', async ({ expect }) => {
     const { kit } = world;
     await kit.apply(kit.profile('lifecycle-nodes', { image: BUSYBOX_IMAGE, overrides: { nodes: { max: 3 } } }));
-    const script = 'until nslookup $MASTER_ADDR.cluster.local >/dev/null 2>&1; do sleep 0.2; done; echo "{\\"rank\\": $RANK, \\"world\\": $WORLD_SIZE}" > /worldflux/output/metrics.json';
+    const script =
+      'until nslookup $MASTER_ADDR.cluster.local >/dev/null 2>&1; do sleep 0.2; done; echo "{\\"rank\\": $RANK, \\"world\\": $WORLD_SIZE}" > /worldflux/output/metrics.json';
     await kit.apply(kit.shell('nodes', 'lifecycle-nodes', script, { nodes: 2, timeouts: { runSeconds: 60 } }));
     const run = await kit.finished('nodes');
     expect(run.status).toMatchObject({ phase: 'Succeeded', manifest: { metrics: { rank: 0, world: 2 }, nodes: 2 } });
@@ -151,9 +226,19 @@ describe.concurrent('a run', () => {
 
   test('finds its source from a ConfigMap, read-only, as its working directory', async ({ expect }) => {
     const { kit, profile } = world;
-    await kit.apply({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'code' }, data: { 'run.sh': `echo '{"from": 1}' > "$WORLDFLUX_OUTPUT_DIR/metrics.json"` } });
-    await kit.apply(kit.shell('sourced', profile, 'sh run.sh && ! touch new-file', { source: { configMap: { name: 'code' } } }));
-    expect((await kit.finished('sourced')).status).toMatchObject({ phase: 'Succeeded', manifest: { metrics: { from: 1 } } });
+    await kit.apply({
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'code' },
+      data: { 'run.sh': `echo '{"from": 1}' > "$WORLDFLUX_OUTPUT_DIR/metrics.json"` },
+    });
+    await kit.apply(
+      kit.shell('sourced', profile, 'sh run.sh && ! touch new-file', { source: { configMap: { name: 'code' } } }),
+    );
+    expect((await kit.finished('sourced')).status).toMatchObject({
+      phase: 'Succeeded',
+      manifest: { metrics: { from: 1 } },
+    });
   });
 
   test('goes with its namespace', async ({ expect }) => {
@@ -161,7 +246,10 @@ describe.concurrent('a run', () => {
     await kit.ensureNamespace('lifecycle-gone');
     const object = kit.shell('doomed', profile, 'sleep 600', { timeouts: { uploadSeconds: 5 } });
     await kit.cluster.kubectl(['apply', '-n', 'lifecycle-gone', '-f', '-'], { input: JSON.stringify(object) });
-    await kit.cluster.kubectl(['wait', '-n', 'lifecycle-gone', '--for=jsonpath={.status.phase}=Running', 'worldrun/doomed', '--timeout=60s'], { timeoutMs: 70_000 });
+    await kit.cluster.kubectl(
+      ['wait', '-n', 'lifecycle-gone', '--for=jsonpath={.status.phase}=Running', 'worldrun/doomed', '--timeout=60s'],
+      { timeoutMs: 70_000 },
+    );
     await kit.cluster.kubectl(['delete', 'namespace', 'lifecycle-gone', '--timeout=90s'], { timeoutMs: 100_000 });
     expect(true).toBe(true);
   });

@@ -10,7 +10,12 @@ const world = fixture('node-lost');
 test('a run on a lost node ends with NodeLost after the profile’s patience, and is tried again when the node is back', async () => {
   const { kit } = world;
   await kit.apply(kit.profile('node-lost-patient', { image: BUSYBOX_IMAGE }, { nodeLostSeconds: 5 }));
-  await kit.apply(kit.shell('lost', 'node-lost-patient', 'if [ $WORLDFLUX_ATTEMPT = 1 ]; then sleep 600; fi', { retry: { maxAttempts: 2, onReasons: ['NodeLost'] }, timeouts: { uploadSeconds: 10 } }));
+  await kit.apply(
+    kit.shell('lost', 'node-lost-patient', 'if [ $WORLDFLUX_ATTEMPT = 1 ]; then sleep 600; fi', {
+      retry: { maxAttempts: 2, onReasons: ['NodeLost'] },
+      timeouts: { uploadSeconds: 10 },
+    }),
+  );
   await kit.until('lost', (r) => condition(r, 'Ready')?.reason === 'Running');
   await kit.cluster.stopNode();
   try {

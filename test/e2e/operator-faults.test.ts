@@ -10,14 +10,19 @@ const world = fixture('operator-faults');
 
 async function jobCount(uid: string): Promise<number> {
   let count = 0;
-  for await (const job of world.kit.client.list(JOBS, { namespace: world.kit.namespace, labelSelector: `worldflux.ai/run-uid=${uid}` })) count += Number(job.metadata !== undefined);
+  for await (const job of world.kit.client.list(JOBS, {
+    namespace: world.kit.namespace,
+    labelSelector: `worldflux.ai/run-uid=${uid}`,
+  }))
+    count += Number(job.metadata !== undefined);
   return count;
 }
 
 test('killed while runs are at every stage, the next one ends them all, with one Job each', async () => {
   const { kit, profile } = world;
   const names = Array.from({ length: 8 }, (_, i) => `stage-${i}`);
-  for (const [i, name] of names.entries()) await kit.apply(kit.shell(name, profile, `sleep ${i}; echo '{"i": ${i}}' > /worldflux/output/metrics.json`));
+  for (const [i, name] of names.entries())
+    await kit.apply(kit.shell(name, profile, `sleep ${i}; echo '{"i": ${i}}' > /worldflux/output/metrics.json`));
   for (let kill = 0; kill < 4; kill += 1) {
     await kit.until(names[kill]!, (r) => (r.status?.attempts ?? []).length > 0);
     await world.restart();
@@ -31,10 +36,29 @@ test('killed while runs are at every stage, the next one ends them all, with one
 
 test('away while a run uploads, it finds the results when it is back', async () => {
   const { kit, profile } = world;
-  await kit.apply(kit.shell('upload-later', profile, `echo '{"x": 1}' > /worldflux/output/metrics.json; dd if=/dev/urandom of=/worldflux/output/blob bs=1M count=20 2>/dev/null; sleep 3`, { timeouts: { uploadSeconds: 120 } }));
+  await kit.apply(
+    kit.shell(
+      'upload-later',
+      profile,
+      `echo '{"x": 1}' > /worldflux/output/metrics.json; dd if=/dev/urandom of=/worldflux/output/blob bs=1M count=20 2>/dev/null; sleep 3`,
+      { timeouts: { uploadSeconds: 120 } },
+    ),
+  );
   await kit.until('upload-later', (r) => condition(r, 'Ready')?.reason === 'Running');
   await world.operator.kill();
-  await kit.cluster.kubectl(['-n', kit.namespace, 'wait', 'pod', '-l', 'worldflux.ai/run=upload-later', '--for=jsonpath={.status.containerStatuses[0].state.terminated.exitCode}=0', '--timeout=60s'], { timeoutMs: 70_000 });
+  await kit.cluster.kubectl(
+    [
+      '-n',
+      kit.namespace,
+      'wait',
+      'pod',
+      '-l',
+      'worldflux.ai/run=upload-later',
+      '--for=jsonpath={.status.containerStatuses[0].state.terminated.exitCode}=0',
+      '--timeout=60s',
+    ],
+    { timeoutMs: 70_000 },
+  );
   world.operator = await startOperator(world.settings);
   const run = await kit.finished('upload-later', 120);
   expect(condition(run, 'ResultsStored')).toMatchObject({ status: 'True' });
@@ -43,10 +67,26 @@ test('away while a run uploads, it finds the results when it is back', async () 
 
 test('never back in time, the metrics still come through the termination message', async () => {
   const { kit, profile } = world;
-  await kit.apply(kit.shell('no-gateway', profile, `echo '{"x": 2}' > /worldflux/output/metrics.json; sleep 3`, { timeouts: { uploadSeconds: 10 } }));
+  await kit.apply(
+    kit.shell('no-gateway', profile, `echo '{"x": 2}' > /worldflux/output/metrics.json; sleep 3`, {
+      timeouts: { uploadSeconds: 10 },
+    }),
+  );
   await kit.until('no-gateway', (r) => condition(r, 'Ready')?.reason === 'Running');
   await world.operator.kill();
-  await kit.cluster.kubectl(['-n', kit.namespace, 'wait', 'pod', '-l', 'worldflux.ai/run=no-gateway', '--for=jsonpath={.status.phase}=Succeeded', '--timeout=90s'], { timeoutMs: 100_000 });
+  await kit.cluster.kubectl(
+    [
+      '-n',
+      kit.namespace,
+      'wait',
+      'pod',
+      '-l',
+      'worldflux.ai/run=no-gateway',
+      '--for=jsonpath={.status.phase}=Succeeded',
+      '--timeout=90s',
+    ],
+    { timeoutMs: 100_000 },
+  );
   world.operator = await startOperator(world.settings);
   const run = await kit.finished('no-gateway', 120);
   expect(run.status!.manifest).toMatchObject({ metrics: { x: 2 }, status: 'succeeded' });

@@ -15,18 +15,36 @@ describe.concurrent('a run', () => {
   test('leaves its metrics, series, log and artifacts, and a manifest that anybody can check', async ({ expect }) => {
     const { kit, profile, operator } = world;
     await kit.apply(
-      kit.shell('everything', profile, inOutput(`echo hello; echo '{"loss": 0.25, "steps": 3}' > metrics.json; echo '{"step":1,"name":"loss","value":0.5}' > metrics.jsonl; mkdir ckpt; echo a > ckpt/a; echo b > ckpt/b; echo video > rollout.mp4`), {
-        task: 'rollout',
-        env: [{ name: 'SEED', value: '7' }],
-        outputs: { artifacts: [{ name: 'checkpoint', path: 'ckpt/**', commit: true }, { name: 'video', path: 'rollout.mp4' }] },
-      }),
+      kit.shell(
+        'everything',
+        profile,
+        inOutput(
+          `echo hello; echo '{"loss": 0.25, "steps": 3}' > metrics.json; echo '{"step":1,"name":"loss","value":0.5}' > metrics.jsonl; mkdir ckpt; echo a > ckpt/a; echo b > ckpt/b; echo video > rollout.mp4`,
+        ),
+        {
+          task: 'rollout',
+          env: [{ name: 'SEED', value: '7' }],
+          outputs: {
+            artifacts: [
+              { name: 'checkpoint', path: 'ckpt/**', commit: true },
+              { name: 'video', path: 'rollout.mp4' },
+            ],
+          },
+        },
+      ),
     );
     const run = await kit.finished('everything');
     expect(condition(run, 'Succeeded')).toMatchObject({ status: 'True', reason: 'Completed' });
     expect(condition(run, 'ResultsStored')).toMatchObject({ status: 'True', reason: 'Stored' });
     const manifest = manifestSchema.parse(run.status!.manifest) satisfies Manifest;
     expect(manifest.metrics).toEqual({ loss: 0.25, steps: 3 });
-    expect(manifest).toMatchObject({ status: 'succeeded', exit_code: 0, task: 'rollout', runtime_name: 'local', environment: [{ name: 'SEED', source: 'literal' }] });
+    expect(manifest).toMatchObject({
+      status: 'succeeded',
+      exit_code: 0,
+      task: 'rollout',
+      runtime_name: 'local',
+      environment: [{ name: 'SEED', source: 'literal' }],
+    });
     expect(digestOf(run.status!.manifest)).toBe(run.status!.manifestDigest);
     expect(run.status!.artifacts).toMatchObject([
       { name: 'checkpoint', state: 'Stored', count: 2, commit: true },
@@ -34,7 +52,9 @@ describe.concurrent('a run', () => {
     ]);
     const log = await readFile(storedFile(operator.storeDir, run.status!.result!.log!.path), 'utf8');
     expect(log).toContain('hello');
-    const record = JSON.parse(await readFile(storedFile(operator.storeDir, run.status!.manifestPath!), 'utf8')) as { manifest: unknown };
+    const record = JSON.parse(await readFile(storedFile(operator.storeDir, run.status!.manifestPath!), 'utf8')) as {
+      manifest: unknown;
+    };
     expect(digestOf(record.manifest)).toBe(run.status!.manifestDigest);
     expect(join(operator.storeDir)).toBeTruthy();
   });
@@ -45,29 +65,39 @@ describe.concurrent('a run', () => {
     ['text', `echo not json > metrics.json`, { metrics: {}, words: /JSON/i }],
     ['an array', `echo '[1,2]' > metrics.json`, { metrics: {}, words: /object/i }],
     ['50 MB', `dd if=/dev/zero of=metrics.json bs=1M count=50 2>/dev/null`, { metrics: {}, words: /large|bytes|MiB/i }],
-  ])('that writes %s as its metrics still ends well, and says what was wrong', async ([name, script, { metrics, words }], { expect }) => {
-    const { kit, profile } = world;
-    const id = `metrics-${name.toLowerCase().replaceAll(' ', '-')}`;
-    await kit.apply(kit.shell(id, profile, inOutput(script)));
-    const run = await kit.finished(id);
-    expect(condition(run, 'Succeeded')?.status).toBe('True');
-    expect((run.status!.manifest as Manifest).metrics).toEqual(metrics);
-    expect(condition(run, 'ResultsStored')?.message).toMatch(words);
-  });
+  ])(
+    'that writes %s as its metrics still ends well, and says what was wrong',
+    async ([name, script, { metrics, words }], { expect }) => {
+      const { kit, profile } = world;
+      const id = `metrics-${name.toLowerCase().replaceAll(' ', '-')}`;
+      await kit.apply(kit.shell(id, profile, inOutput(script)));
+      const run = await kit.finished(id);
+      expect(condition(run, 'Succeeded')?.status).toBe('True');
+      expect((run.status!.manifest as Manifest).metrics).toEqual(metrics);
+      expect(condition(run, 'ResultsStored')?.message).toMatch(words);
+    },
+  );
 
   test('cannot smuggle anything out of its folder, and loses nothing else for trying', async ({ expect }) => {
     const { kit, profile } = world;
     await kit.apply(
-      kit.shell('hostile', profile, inOutput(`ln -s /etc/passwd link; mkfifo pipe; mkdir d; echo fine > d/fine; ln -s /etc d/out; dd if=/dev/zero of=big bs=1M count=3 2>/dev/null`), {
-        outputs: {
-          artifacts: [
-            { name: 'link', path: 'link' },
-            { name: 'pipe', path: 'pipe' },
-            { name: 'folder', path: 'd' },
-            { name: 'missing', path: 'nothing-here' },
-          ],
+      kit.shell(
+        'hostile',
+        profile,
+        inOutput(
+          `ln -s /etc/passwd link; mkfifo pipe; mkdir d; echo fine > d/fine; ln -s /etc d/out; dd if=/dev/zero of=big bs=1M count=3 2>/dev/null`,
+        ),
+        {
+          outputs: {
+            artifacts: [
+              { name: 'link', path: 'link' },
+              { name: 'pipe', path: 'pipe' },
+              { name: 'folder', path: 'd' },
+              { name: 'missing', path: 'nothing-here' },
+            ],
+          },
         },
-      }),
+      ),
     );
     const run = await kit.finished('hostile');
     expect(condition(run, 'Succeeded')?.status).toBe('True');
@@ -81,14 +111,28 @@ describe.concurrent('a run', () => {
 
   test('with ten thousand small files keeps them as one artifact', async ({ expect }) => {
     const { kit, profile } = world;
-    await kit.apply(kit.shell('many-files', profile, inOutput(`mkdir m; i=0; while [ $i -lt 10000 ]; do echo $i > m/$i; i=$((i+1)); done`), { outputs: { artifacts: [{ name: 'many', path: 'm' }] } }));
+    await kit.apply(
+      kit.shell(
+        'many-files',
+        profile,
+        inOutput(`mkdir m; i=0; while [ $i -lt 10000 ]; do echo $i > m/$i; i=$((i+1)); done`),
+        { outputs: { artifacts: [{ name: 'many', path: 'm' }] } },
+      ),
+    );
     const run = await kit.finished('many-files', 200);
     expect(run.status!.artifacts).toMatchObject([{ name: 'many', state: 'Stored', count: 10_000 }]);
   });
 
   test('that ignores SIGTERM and is cancelled keeps what it had', async ({ expect }) => {
     const { kit, profile } = world;
-    await kit.apply(kit.shell('stubborn', profile, inOutput(`trap '' TERM; echo '{"step": 5}' > metrics.json; echo kept > kept.txt; while :; do sleep 1; done`), { timeouts: { uploadSeconds: 20 } }));
+    await kit.apply(
+      kit.shell(
+        'stubborn',
+        profile,
+        inOutput(`trap '' TERM; echo '{"step": 5}' > metrics.json; echo kept > kept.txt; while :; do sleep 1; done`),
+        { timeouts: { uploadSeconds: 20 } },
+      ),
+    );
     await kit.until('stubborn', (r) => condition(r, 'Ready')?.reason === 'Running');
     await kit.patch('stubborn', { cancel: true });
     const run = await kit.finished('stubborn', 60);

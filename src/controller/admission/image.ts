@@ -25,13 +25,22 @@ export function isRefusedImage(
   profileName: string,
 ): Refusal | undefined {
   if (allowed === undefined) {
-    return { reason: 'OverrideNotAllowed', message: `spec.image: profile ${profileName} does not let a run choose its image; leave the field out` };
+    return {
+      reason: 'OverrideNotAllowed',
+      message: `spec.image: profile ${profileName} does not let a run choose its image; leave the field out`,
+    };
   }
   if (!allowed.allowed.some((pattern) => matches(pattern, image))) {
-    return { reason: 'OverrideNotAllowed', message: `spec.image: ${image} matches none of the images that profile ${profileName} allows (${allowed.allowed.join(', ')})` };
+    return {
+      reason: 'OverrideNotAllowed',
+      message: `spec.image: ${image} matches none of the images that profile ${profileName} allows (${allowed.allowed.join(', ')})`,
+    };
   }
   if (allowed.requireDigest && !/@sha256:[0-9a-f]{64}$/.test(image)) {
-    return { reason: 'OverrideNotAllowed', message: `spec.image: profile ${profileName} asks for a digest; write ${image.split('@')[0]}@sha256:…` };
+    return {
+      reason: 'OverrideNotAllowed',
+      message: `spec.image: profile ${profileName} asks for a digest; write ${image.split('@')[0]}@sha256:…`,
+    };
   }
   return undefined;
 }

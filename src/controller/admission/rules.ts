@@ -88,17 +88,27 @@ function sizeAllowed({ run, profile, profileName }: AdmissionInput): Refusal | u
   const { overrides } = local;
   const gpu = run.resources?.gpu;
   if (gpu !== undefined && gpu !== (local.gpu?.count ?? 0)) {
-    if (local.gpu === undefined) return override(`spec.resources.gpu: profile ${profileName} has no GPUs; leave the field out`);
-    if (overrides?.gpu === undefined) return override(`spec.resources.gpu: profile ${profileName} gives ${local.gpu.count} and allows no other number`);
-    if (gpu > overrides.gpu.max) return override(`spec.resources.gpu: ${gpu} is more than the ${overrides.gpu.max} that profile ${profileName} allows`);
+    if (local.gpu === undefined)
+      return override(`spec.resources.gpu: profile ${profileName} has no GPUs; leave the field out`);
+    if (overrides?.gpu === undefined)
+      return override(`spec.resources.gpu: profile ${profileName} gives ${local.gpu.count} and allows no other number`);
+    if (gpu > overrides.gpu.max)
+      return override(
+        `spec.resources.gpu: ${gpu} is more than the ${overrides.gpu.max} that profile ${profileName} allows`,
+      );
   }
   const maxNodes = overrides?.nodes?.max ?? 1;
-  if (run.nodes > maxNodes) return override(`spec.nodes: ${run.nodes} is more than the ${maxNodes} that profile ${profileName} allows`);
+  if (run.nodes > maxNodes)
+    return override(`spec.nodes: ${run.nodes} is more than the ${maxNodes} that profile ${profileName} allows`);
   for (const kind of ['requests', 'limits'] as const) {
     for (const [name, amount] of Object.entries(run.resources?.[kind] ?? {})) {
       const max = overrides?.resources?.max[name];
-      if (max === undefined) return override(`spec.resources.${kind}.${name}: profile ${profileName} does not let a run set it`);
-      if (compareQuantities(amount, max) > 0) return override(`spec.resources.${kind}.${name}: ${amount} is more than the ${max} that profile ${profileName} allows`);
+      if (max === undefined)
+        return override(`spec.resources.${kind}.${name}: profile ${profileName} does not let a run set it`);
+      if (compareQuantities(amount, max) > 0)
+        return override(
+          `spec.resources.${kind}.${name}: ${amount} is more than the ${max} that profile ${profileName} allows`,
+        );
     }
   }
   return undefined;
@@ -121,7 +131,8 @@ function volumesAllowed({ run, profile, profileName }: AdmissionInput): Refusal 
   const allowed: readonly string[] = profile.local!.overrides?.volumes ?? [];
   for (const volume of run.volumes ?? []) {
     const kind = (['persistentVolumeClaim', 'configMap', 'secret'] as const).find((k) => volume[k] !== undefined)!;
-    if (!allowed.includes(kind)) return override(`spec.volumes[${volume.name}]: profile ${profileName} does not let a run mount a ${kind}`);
+    if (!allowed.includes(kind))
+      return override(`spec.volumes[${volume.name}]: profile ${profileName} does not let a run mount a ${kind}`);
   }
   return undefined;
 }
@@ -131,7 +142,9 @@ function gitHostAllowed({ run, profile, profileName }: AdmissionInput): Refusal 
   const url = run.source?.git?.url;
   if (url === undefined || hosts === undefined) return undefined;
   const host = URL.parse(url)?.hostname ?? '';
-  return hosts.includes(host) ? undefined : override(`spec.source.git.url: profile ${profileName} does not take sources from host ${host}`);
+  return hosts.includes(host)
+    ? undefined
+    : override(`spec.source.git.url: profile ${profileName} does not take sources from host ${host}`);
 }
 
 function envAllowed({ run, profile, profileName }: AdmissionInput): Refusal | undefined {
@@ -139,20 +152,29 @@ function envAllowed({ run, profile, profileName }: AdmissionInput): Refusal | un
   const outside = (run.forwardProviderEnv ?? []).filter((name) => !allowed.has(name));
   if (outside.length === 0) return undefined;
   const have = allowed.size === 0 ? 'none' : [...allowed].join(', ');
-  return { reason: 'EnvNotAllowed', message: `spec.forwardProviderEnv: ${outside.join(', ')} not in the allowlist of profile ${profileName} (allowed: ${have})` };
+  return {
+    reason: 'EnvNotAllowed',
+    message: `spec.forwardProviderEnv: ${outside.join(', ')} not in the allowlist of profile ${profileName} (allowed: ${have})`,
+  };
 }
 
 function adapterAllowed({ run, profile, profileName }: AdmissionInput): Refusal | undefined {
   if (run.adapter === undefined || profile.adapters === undefined) return undefined;
   const adapter = profile.adapters.find((a) => a.id === run.adapter!.id);
   if (adapter === undefined) {
-    return { reason: 'AdapterUnknown', message: `spec.adapter.id: ${run.adapter.id} is not on the list of profile ${profileName}` };
+    return {
+      reason: 'AdapterUnknown',
+      message: `spec.adapter.id: ${run.adapter.id} is not on the list of profile ${profileName}`,
+    };
   }
   const floor = adapter.vramFloorGiB;
   if (floor === undefined) return undefined;
   const memory = profile.local!.gpu?.memoryGiB ?? 0;
   if (memory >= floor && gpusPerNode(run, profile.local!) > 0) return undefined;
-  return { reason: 'VRAMFloorNotMet', message: `spec.adapter.id: ${adapter.id} needs a GPU with ${floor} GiB, profile ${profileName} has ${memory} GiB: use a profile with a larger GPU` };
+  return {
+    reason: 'VRAMFloorNotMet',
+    message: `spec.adapter.id: ${adapter.id} needs a GPU with ${floor} GiB, profile ${profileName} has ${memory} GiB: use a profile with a larger GPU`,
+  };
 }
 
 function timeAllowed({ run, profile, profileName }: AdmissionInput): Refusal | undefined {
@@ -161,8 +183,10 @@ function timeAllowed({ run, profile, profileName }: AdmissionInput): Refusal | u
     reason: 'RunSecondsExceeded',
     message: `spec.timeouts.${field}: ${asked} is more than the ${max} that profile ${profileName} allows`,
   });
-  if (maxRunSeconds !== undefined && run.timeouts.runSeconds > maxRunSeconds) return over('runSeconds', run.timeouts.runSeconds, maxRunSeconds);
-  if (run.timeouts.uploadSeconds > maxUploadSeconds) return over('uploadSeconds', run.timeouts.uploadSeconds, maxUploadSeconds);
+  if (maxRunSeconds !== undefined && run.timeouts.runSeconds > maxRunSeconds)
+    return over('runSeconds', run.timeouts.runSeconds, maxRunSeconds);
+  if (run.timeouts.uploadSeconds > maxUploadSeconds)
+    return over('uploadSeconds', run.timeouts.uploadSeconds, maxUploadSeconds);
   return undefined;
 }
 
@@ -171,7 +195,10 @@ function costAllowed({ run, profile, profileName }: AdmissionInput): Refusal | u
   if (limit === undefined) return undefined;
   const cost = planCostUSD(run, profile);
   if (cost === undefined) {
-    return { reason: 'PriceMissing', message: `profile ${profileName} sets limits.maxCostUSDPerRun but no pricing: the platform team must add spec.pricing` };
+    return {
+      reason: 'PriceMissing',
+      message: `profile ${profileName} sets limits.maxCostUSDPerRun but no pricing: the platform team must add spec.pricing`,
+    };
   }
   if (cost <= Number(limit)) return undefined;
   return {

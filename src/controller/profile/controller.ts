@@ -48,7 +48,8 @@ export class ProfileController {
       const profile = change.new ?? change.old;
       if (change.type === 'deleted') this.#verdicts.delete(profile.name);
       // Our own status write comes back as a change too.
-      else if (change.old?.generation !== profile.generation || change.old.isDefault !== profile.isDefault) queue.add(profile.name);
+      else if (change.old?.generation !== profile.generation || change.old.isDefault !== profile.isDefault)
+        queue.add(profile.name);
     });
     caches.nodes.subscribe(() => {
       for (const profile of caches.profiles.list()) queue.addAfter(profile.name, NODE_PAUSE_MS);
@@ -58,7 +59,8 @@ export class ProfileController {
   /** What the doctor says of the profile as it is now. Never waits: an unexamined profile is examined from the caches. */
   ready(profile: ProfileView): { ready: boolean; message: string } {
     const known = this.#verdicts.get(profile.name);
-    const current = known?.uid === profile.uid && known.generation === profile.generation ? known : this.#examine(profile, []);
+    const current =
+      known?.uid === profile.uid && known.generation === profile.generation ? known : this.#examine(profile, []);
     const error = current.lines.find((line) => line.level === 'error');
     return { ready: error === undefined, message: error?.message ?? '' };
   }
@@ -97,7 +99,10 @@ export class ProfileController {
       isDefault: profile.isDefault,
       otherDefaults: others,
       classes,
-      troubled: { secrets: this.#runsThatSay(profile, 'SecretMissing'), quota: this.#runsThatSay(profile, 'JobRefused') },
+      troubled: {
+        secrets: this.#runsThatSay(profile, 'SecretMissing'),
+        quota: this.#runsThatSay(profile, 'JobRefused'),
+      },
     });
     const verdict = { uid: profile.uid, generation: profile.generation, lines, classes };
     this.#verdicts.set(profile.name, verdict);
@@ -120,18 +125,36 @@ export class ProfileController {
     const error = lines.find((line) => line.level === 'error');
     const reason = error === undefined ? 'DoctorPassed' : 'DoctorFailed';
     const message = error?.message ?? 'Every check passed.';
-    const say = (type: string, ok: boolean) => ({ type, status: ok ? ('True' as const) : ('False' as const), reason, message });
+    const say = (type: string, ok: boolean) => ({
+      type,
+      status: ok ? ('True' as const) : ('False' as const),
+      reason,
+      message,
+    });
     const ok = error === undefined;
     const configured = error === undefined || error.check === 'gpu-visible';
     const conditions = mergeConditions(
       profile.status.conditions,
-      [say('Ready', ok), say('Configured', configured), say('Healthy', ok), { ...say('Reconciling', false), message: '' }, { ...say('Stalled', !ok), message: ok ? '' : message }],
+      [
+        say('Ready', ok),
+        say('Configured', configured),
+        say('Healthy', ok),
+        { ...say('Reconciling', false), message: '' },
+        { ...say('Stalled', !ok), message: ok ? '' : message },
+      ],
       profile.generation,
       now,
     );
     const same =
-      conditions === profile.status.conditions && profile.status.digest === profile.digest && JSON.stringify(profile.status.doctor ?? []) === JSON.stringify(lines);
+      conditions === profile.status.conditions &&
+      profile.status.digest === profile.digest &&
+      JSON.stringify(profile.status.doctor ?? []) === JSON.stringify(lines);
     if (same) return undefined;
-    return { conditions: conditions.filter(({ type }) => !SYNC_CONDITIONS.includes(type)), doctor: lines, observedGeneration: profile.generation, digest: profile.digest };
+    return {
+      conditions: conditions.filter(({ type }) => !SYNC_CONDITIONS.includes(type)),
+      doctor: lines,
+      observedGeneration: profile.generation,
+      digest: profile.digest,
+    };
   }
 }

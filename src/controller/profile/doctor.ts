@@ -17,28 +17,55 @@ export interface DoctorInput {
   troubled: { secrets: readonly string[]; quota: readonly string[] };
 }
 
-const line = (check: string, level: DoctorLine['level'], message: string): DoctorLine => ({ check, level, message: message.slice(0, 500) });
+const line = (check: string, level: DoctorLine['level'], message: string): DoctorLine => ({
+  check,
+  level,
+  message: message.slice(0, 500),
+});
 
 /** Registry, repository, tag and digest as container runtimes accept them. */
-const IMAGE = /^[a-z0-9]+([._-][a-z0-9]+)*(:[0-9]+)?(\/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$/;
+const IMAGE =
+  /^[a-z0-9]+([._-][a-z0-9]+)*(:[0-9]+)?(\/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$/;
 
 export function doctor(input: DoctorInput): DoctorLine[] {
   const { spec } = input;
   const local = spec.local!;
   const lines: DoctorLine[] = [image(local.image), ...gpu(input), ...pricing(spec), ...defaults(input)];
   for (const { kind, name, level } of input.classes) {
-    const words = { ok: 'exists', info: 'could not be looked up', error: 'does not exist: create it or name another' }[level];
+    const words = { ok: 'exists', info: 'could not be looked up', error: 'does not exist: create it or name another' }[
+      level
+    ];
     lines.push(line(kind === 'PriorityClass' ? 'priority-class' : 'runtime-class', level, `${kind} ${name} ${words}.`));
   }
-  lines.push(trouble('secrets', input.troubled.secrets, 'wait for a Secret', 'Secrets are read by the kubelet in each run’s namespace; no run misses one now.'));
-  lines.push(trouble('quota', input.troubled.quota, 'are kept back by a quota or a policy', 'No run is kept back by a quota now.'));
+  lines.push(
+    trouble(
+      'secrets',
+      input.troubled.secrets,
+      'wait for a Secret',
+      'Secrets are read by the kubelet in each run’s namespace; no run misses one now.',
+    ),
+  );
+  lines.push(
+    trouble(
+      'quota',
+      input.troubled.quota,
+      'are kept back by a quota or a policy',
+      'No run is kept back by a quota now.',
+    ),
+  );
   return lines;
 }
 
 function image(reference: string | undefined): DoctorLine {
   if (reference === undefined) return line('image', 'info', 'No image of its own: every run must name one.');
-  if (!IMAGE.test(reference)) return line('image', 'error', `spec.local.image: ${reference} is no image reference; write registry/repository:tag or …@sha256:<digest>.`);
-  if (!reference.includes('@sha256:')) return line('image', 'info', `${reference} is not pinned by digest: what it stands for may change.`);
+  if (!IMAGE.test(reference))
+    return line(
+      'image',
+      'error',
+      `spec.local.image: ${reference} is no image reference; write registry/repository:tag or …@sha256:<digest>.`,
+    );
+  if (!reference.includes('@sha256:'))
+    return line('image', 'info', `${reference} is not pinned by digest: what it stands for may change.`);
   return line('image', 'ok', `${reference} is pinned by digest.`);
 }
 
@@ -57,14 +84,20 @@ function gpu({ spec, nodes }: DoctorInput): DoctorLine[] {
     if (want !== undefined && node.ready && (node.extended[want.resourceName] ?? 0) >= want.count) fitting += 1;
   }
   const lines: DoctorLine[] = [];
-  if (local.nodeSelector !== undefined && selected === 0) lines.push(line('nodes', 'info', 'No node matches spec.local.nodeSelector right now.'));
+  if (local.nodeSelector !== undefined && selected === 0)
+    lines.push(line('nodes', 'info', 'No node matches spec.local.nodeSelector right now.'));
   if (want === undefined || want.count === 0) return lines;
-  if (fitting > 0) return [...lines, line('gpu-visible', 'ok', `${fitting} ready node(s) have ${want.count} × ${want.resourceName}.`)];
+  if (fitting > 0)
+    return [...lines, line('gpu-visible', 'ok', `${fitting} ready node(s) have ${want.count} × ${want.resourceName}.`)];
   const absent = `No ready node that matches has ${want.count} × ${want.resourceName} right now`;
   return [
     ...lines,
     want.requirePresent
-      ? line('gpu-visible', 'error', `${absent}: install the device plugin, add such a node, or set spec.local.gpu.requirePresent to false.`)
+      ? line(
+          'gpu-visible',
+          'error',
+          `${absent}: install the device plugin, add such a node, or set spec.local.gpu.requirePresent to false.`,
+        )
       : line('gpu-visible', 'info', `${absent}; runs wait for one.`),
   ];
 }
@@ -72,14 +105,22 @@ function gpu({ spec, nodes }: DoctorInput): DoctorLine[] {
 function pricing({ limits, pricing }: RuntimeProfileSpec): DoctorLine[] {
   if (limits.maxCostUSDPerRun === undefined) return [];
   if (pricing?.usdPerGPUHour === undefined && pricing?.usdPerNodeHour === undefined) {
-    return [line('pricing', 'error', 'limits.maxCostUSDPerRun needs spec.pricing: add usdPerGPUHour or usdPerNodeHour.')];
+    return [
+      line('pricing', 'error', 'limits.maxCostUSDPerRun needs spec.pricing: add usdPerGPUHour or usdPerNodeHour.'),
+    ];
   }
   return [line('pricing', 'ok', 'Runs are priced before they start.')];
 }
 
 function defaults({ isDefault, otherDefaults }: DoctorInput): DoctorLine[] {
   if (!isDefault || otherDefaults.length === 0) return [];
-  return [line('default-profile', 'info', `${otherDefaults.join(', ')} also carry worldflux.ai/is-default-profile; the oldest one counts.`)];
+  return [
+    line(
+      'default-profile',
+      'info',
+      `${otherDefaults.join(', ')} also carry worldflux.ai/is-default-profile; the oldest one counts.`,
+    ),
+  ];
 }
 
 function trouble(check: string, words: readonly string[], what: string, fine: string): DoctorLine {

@@ -119,13 +119,26 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
       memory.removed.add(decision.pod.uid);
       return;
     case 'deleteJob':
-      await stopJob(cluster, decision.job, world.pods.filter((pod) => !pod.gone));
+      await stopJob(
+        cluster,
+        decision.job,
+        world.pods.filter((pod) => !pod.gone),
+      );
       ctx.seen.jobGone(decision.job.namespace, decision.job.name);
       return;
     case 'writeStatus':
-      return write(ctx, world, buildStatus(run, decision.situation, { ...factsOf(world, ctx, decision.situation), attempt: decision.attempt }));
+      return write(
+        ctx,
+        world,
+        buildStatus(run, decision.situation, { ...factsOf(world, ctx, decision.situation), attempt: decision.attempt }),
+      );
     case 'closeAttempt': {
-      const facts = { ...factsOf(world, ctx, decision.situation), attempt: decision.attempt, clocks: decision.clocks, queuedSince: decision.attempt.finishedAt };
+      const facts = {
+        ...factsOf(world, ctx, decision.situation),
+        attempt: decision.attempt,
+        clocks: decision.clocks,
+        queuedSince: decision.attempt.finishedAt,
+      };
       await write(ctx, world, buildStatus(run, decision.situation, facts));
       forgetAttempt(world);
       return;
@@ -135,12 +148,28 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
     case 'recordPlan': {
       const plan = planOf(world, ctx, 1, decision.profile);
       const cost = planCostUSD(run.spec, decision.profile.spec);
-      const situation: Situation = { is: 'finished', status: 'succeeded', reason: 'DryRun', message: 'The plan is in status.plan; nothing was created.', results: undefined };
-      const status = buildStatus(run, situation, { ...factsOf(world, ctx, situation), profile: { name: decision.profile.name, digest: decision.profile.digest } });
-      const creates = [...(run.spec.nodes > 1 ? [`Service ${plan.namespace}/${plan.serviceName}`] : []), `Job ${plan.namespace}/${plan.name} (${run.spec.nodes} pod(s))`];
+      const situation: Situation = {
+        is: 'finished',
+        status: 'succeeded',
+        reason: 'DryRun',
+        message: 'The plan is in status.plan; nothing was created.',
+        results: undefined,
+      };
+      const status = buildStatus(run, situation, {
+        ...factsOf(world, ctx, situation),
+        profile: { name: decision.profile.name, digest: decision.profile.digest },
+      });
+      const creates = [
+        ...(run.spec.nodes > 1 ? [`Service ${plan.namespace}/${plan.serviceName}`] : []),
+        `Job ${plan.namespace}/${plan.name} (${run.spec.nodes} pod(s))`,
+      ];
       return write(ctx, world, {
         ...status,
-        plan: { digest: digestOf(buildJob(plan)), creates, ...(cost !== undefined && { estimatedCostUSD: cost.toFixed(4) }) },
+        plan: {
+          digest: digestOf(buildJob(plan)),
+          creates,
+          ...(cost !== undefined && { estimatedCostUSD: cost.toFixed(4) }),
+        },
       });
     }
     case 'deleteRun':
@@ -149,7 +178,11 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
 }
 
 /** Deletes a Job whose attempt is over, and lets its pods go soon. */
-export async function stopJob(cluster: Cluster, job: { namespace: string; name: string; uid: string }, pods: readonly PodView[]): Promise<void> {
+export async function stopJob(
+  cluster: Cluster,
+  job: { namespace: string; name: string; uid: string },
+  pods: readonly PodView[],
+): Promise<void> {
   await cluster.deleteJob(job).catch(ignoreGone);
   for (const pod of pods) if (pod.jobUid === job.uid) await cluster.hastenPod(pod).catch(ignoreGone);
 }
@@ -176,7 +209,9 @@ function forgetAttempt({ memory }: World): void {
 }
 
 function profileOf(world: World): Profile {
-  const profile = world.pinned ?? (world.profile && { name: world.profile.name, digest: world.profile.digest, spec: world.profile.spec });
+  const profile =
+    world.pinned ??
+    (world.profile && { name: world.profile.name, digest: world.profile.digest, spec: world.profile.spec });
   if (profile === undefined) throw new Error(`run ${world.run.namespace}/${world.run.name} has no profile`);
   return profile;
 }
@@ -184,7 +219,13 @@ function profileOf(world: World): Profile {
 function factsOf(world: World, ctx: Apply, situation: Situation): StatusFacts {
   const { run, now } = world;
   const { job } = currentAttempt(world);
-  const profile = job === undefined ? undefined : { name: job.profileName ?? run.status.profile?.name ?? '', digest: job.profileDigest ?? run.status.profile?.digest ?? '' };
+  const profile =
+    job === undefined
+      ? undefined
+      : {
+          name: job.profileName ?? run.status.profile?.name ?? '',
+          digest: job.profileDigest ?? run.status.profile?.digest ?? '',
+        };
   const suspends = situation.is === 'waiting' && situation.reason === 'Suspended';
   const turns = suspends !== (run.status.phase === 'Suspended');
   return {
@@ -222,7 +263,11 @@ async function pinProfile(ctx: Apply, digest: string, spec: RuntimeProfileSpec, 
   // Somebody made it a moment ago: the watch is about to bring it.
   ctx.seen.pin(
     pin ?? {
-      metadata: { name, namespace: ctx.installation.namespace, annotations: { [ANNOTATIONS.profileDigest]: digest, [ANNOTATIONS.profileName]: profileOf(world).name } },
+      metadata: {
+        name,
+        namespace: ctx.installation.namespace,
+        annotations: { [ANNOTATIONS.profileDigest]: digest, [ANNOTATIONS.profileName]: profileOf(world).name },
+      },
       data: { 'spec.json': JSON.stringify(spec) },
     },
   );
@@ -233,7 +278,12 @@ function planOf(world: World, ctx: Apply, number: number, profile: Profile): Job
   const { installation } = ctx;
   const ids = idsOf(run, installation);
   const readable = run.name.length <= 63 ? { [LABELS.runName]: run.name } : {};
-  const podLabels = { [LABELS.managedBy]: MANAGER, [LABELS.runUid]: run.uid, [LABELS.attempt]: String(number), ...readable };
+  const podLabels = {
+    [LABELS.managedBy]: MANAGER,
+    [LABELS.runUid]: run.uid,
+    [LABELS.attempt]: String(number),
+    ...readable,
+  };
   return {
     name: childName(run, number),
     namespace: run.namespace,
@@ -252,7 +302,12 @@ function planOf(world: World, ctx: Apply, number: number, profile: Profile): Job
     collector:
       profile.spec.local?.collect === 'Disabled'
         ? undefined
-        : { image: installation.image, gatewayUrl: installation.gatewayUrl, caPem: installation.caPem, audience: `worldflux-results/${installation.id}/${ids.clientRunId}` },
+        : {
+            image: installation.image,
+            gatewayUrl: installation.gatewayUrl,
+            caPem: installation.caPem,
+            audience: `worldflux-results/${installation.id}/${ids.clientRunId}`,
+          },
     toolImage: installation.image,
     serviceName: childName(run),
   };
@@ -284,8 +339,10 @@ async function createJob(ctx: Apply, world: World, { number, profile }: Decision
 /** True when the API server refused a child for good reasons of its own; the run says which, and tries again. */
 function isRefusal({ run, memory }: World, error: unknown, now: number): boolean {
   // A namespace on its way out refuses everything in it; the run goes with it.
-  if (isKubeError(error, 'notFound')) memory.refusedBy = { message: `namespace ${run.namespace} does not take new objects`, at: now };
-  else if (isKubeError(error, 'invalid', 'forbidden')) memory.refusedBy = { message: error.message.slice(0, 900), at: now };
+  if (isKubeError(error, 'notFound'))
+    memory.refusedBy = { message: `namespace ${run.namespace} does not take new objects`, at: now };
+  else if (isKubeError(error, 'invalid', 'forbidden'))
+    memory.refusedBy = { message: error.message.slice(0, 900), at: now };
   else return false;
   return true;
 }
@@ -302,7 +359,10 @@ async function adoptJob(ctx: Apply, world: World, number: number, wanted: Return
     return;
   }
   const whose = view.runUid === undefined ? 'was not made by this operator' : 'belongs to another run or another spec';
-  memory.nameTaken = { message: `Job ${run.namespace}/${name} ${whose}: delete or rename it, and the run goes on.`, at: ctx.now() };
+  memory.nameTaken = {
+    message: `Job ${run.namespace}/${name} ${whose}: delete or rename it, and the run goes on.`,
+    at: ctx.now(),
+  };
 }
 
 /** The Job's pods as they are now; those that a cache still shows are remembered as gone. */
@@ -315,7 +375,11 @@ async function readPods(ctx: Apply, { run, pods, memory }: World, uid: string): 
 }
 
 /** The Job as it is now; one that is gone, or another of its name, is remembered as gone. */
-async function readJob(ctx: Apply, { run, memory }: World, { name, uid }: { name: string; uid: string }): Promise<void> {
+async function readJob(
+  ctx: Apply,
+  { run, memory }: World,
+  { name, uid }: { name: string; uid: string },
+): Promise<void> {
   try {
     const found = await ctx.cluster.readJob({ namespace: run.namespace, name });
     if (found.metadata?.uid === uid) {
@@ -341,7 +405,12 @@ function adopted(world: World, ctx: Apply): WorldRunStatus {
     results: { stored: true, reason: 'Stored', message: 'Recorded by the earlier run.' },
   };
   const status = buildStatus(run, situation, factsOf(world, ctx, situation));
-  return terminalStatus(status, { manifest: manifest!, artifacts: earlier.artifacts ?? [], log: earlier.result?.log, manifestPath: recordKey(id) });
+  return terminalStatus(status, {
+    manifest: manifest!,
+    artifacts: earlier.artifacts ?? [],
+    log: earlier.result?.log,
+    manifestPath: recordKey(id),
+  });
 }
 
 /** The last word: the record in the store first, then the one status write that makes the run terminal. */
@@ -350,15 +419,36 @@ async function record(ctx: Apply, world: World, { ending }: Decision & { do: 're
   const ids = idsOf(run, ctx.installation);
   const { verdict, keeps, words } = recordOf(world, ending, ids);
   const finish = (results: ResultsVerdict): WorldRunStatus => {
-    const situation: Situation = { is: 'finished', status: ending.status, reason: ending.reason, message: ending.message, results };
-    return terminalStatus(buildStatus(run, situation, { ...factsOf(world, ctx, situation), attempt: ending.attempt, clocks: ending.clocks }), words);
+    const situation: Situation = {
+      is: 'finished',
+      status: ending.status,
+      reason: ending.reason,
+      message: ending.message,
+      results,
+    };
+    return terminalStatus(
+      buildStatus(run, situation, {
+        ...factsOf(world, ctx, situation),
+        attempt: ending.attempt,
+        clocks: ending.clocks,
+      }),
+      words,
+    );
   };
   if (!keeps) return write(ctx, world, finish(verdict));
   // A store that cannot be written delays the end by the time to upload, not for ever.
   const patience = run.spec.timeouts.uploadSeconds * 1000;
   if (memory.recordFailedAt !== undefined && now - memory.recordFailedAt >= patience) {
     delete words.manifestPath;
-    return write(ctx, world, finish({ stored: false, reason: 'StoreUnavailable', message: 'The run store could not be written in time; the manifest here is the only record.' }));
+    return write(
+      ctx,
+      world,
+      finish({
+        stored: false,
+        reason: 'StoreUnavailable',
+        message: 'The run store could not be written in time; the manifest here is the only record.',
+      }),
+    );
   }
   const status = finish(verdict);
   try {

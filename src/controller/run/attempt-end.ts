@@ -43,11 +43,20 @@ export function endOf(attempt: Attempt): End | 'unclear' | undefined {
 function endWithoutPods({ reason, message }: NonNullable<JobView['end']>): End {
   const words = [reason, message].filter(Boolean).join(': ');
   if (/has condition DisruptionTarget/.test(message)) {
-    return { reason: 'Preempted', message: `Preemption, eviction or a lost node took the pod (${words}).`, exitCode: undefined };
+    return {
+      reason: 'Preempted',
+      message: `Preemption, eviction or a lost node took the pod (${words}).`,
+      exitCode: undefined,
+    };
   }
   const exitCode = Number(/failed with exit code (\d+)/.exec(message)?.[1] ?? 143);
-  if (exitCode !== 137 && exitCode !== 143) return { reason: 'NonZeroExit', message: `The command exited with ${exitCode}.`, exitCode };
-  return { reason: 'ChildDeleted', message: `The pod of the run was deleted before it ended (${words}).`, exitCode: undefined };
+  if (exitCode !== 137 && exitCode !== 143)
+    return { reason: 'NonZeroExit', message: `The command exited with ${exitCode}.`, exitCode };
+  return {
+    reason: 'ChildDeleted',
+    message: `The pod of the run was deleted before it ended (${words}).`,
+    exitCode: undefined,
+  };
 }
 
 /**

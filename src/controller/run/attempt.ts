@@ -94,7 +94,8 @@ export function missingRanks({ world, seen }: Attempt): number[] {
   const { outputs, nodes } = world.run.spec;
   const wanted = outputs.ranks === 'All' ? Array.from({ length: nodes }, (_, rank) => rank) : [0];
   // Of a pod that is gone nobody knows what came after the last sight of it.
-  const neverRan = (rank: number) => seen.some(({ pod, state }) => pod.rank === rank && !pod.gone && !hasStarted(state));
+  const neverRan = (rank: number) =>
+    seen.some(({ pod, state }) => pod.rank === rank && !pod.gone && !hasStarted(state));
   return wanted.filter((rank) => !world.results.results.has(rank) && !neverRan(rank));
 }
 

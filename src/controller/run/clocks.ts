@@ -50,7 +50,8 @@ export function queuedSince(run: LiveRun): number {
   return time(run.status.queuedSince) ?? time(run.createdAt) ?? 0;
 }
 
-const seconds = (from: number | undefined, to: number): number => (from === undefined ? 0 : Math.max(0, (to - from) / 1000));
+const seconds = (from: number | undefined, to: number): number =>
+  from === undefined ? 0 : Math.max(0, (to - from) / 1000);
 
 /**
  * Time used up to `now`, with the open attempt at `times`. While the status says Suspended nothing waits; the first
@@ -60,7 +61,8 @@ export function clocksAt(run: LiveRun, times: AttemptTimes, now: number): Clocks
   const used = run.status.clocks ?? { queueSeconds: 0, startupSeconds: 0, runSeconds: 0 };
   const end = times.finishedAt ?? now;
   return {
-    queueSeconds: used.queueSeconds + (run.status.phase === 'Suspended' ? 0 : seconds(queuedSince(run), times.scheduledAt ?? now)),
+    queueSeconds:
+      used.queueSeconds + (run.status.phase === 'Suspended' ? 0 : seconds(queuedSince(run), times.scheduledAt ?? now)),
     startupSeconds: used.startupSeconds + seconds(times.scheduledAt, times.startedAt ?? end),
     runSeconds: used.runSeconds + seconds(times.startedAt, end),
   };

@@ -37,7 +37,11 @@ function everyCommandEnded(pods: readonly PodView[]): boolean {
 
 /** The answer to our own write shows what others wrote meanwhile; the watch, which comes later, is then old news. */
 function carriesNews({ old, new: run }: StoreChange<RunView>): boolean {
-  return old?.generation !== run?.generation || old?.deleting !== run?.deleting || (old?.state === 'live' && run?.state === 'live' && old.rerun !== run.rerun);
+  return (
+    old?.generation !== run?.generation ||
+    old?.deleting !== run?.deleting ||
+    (old?.state === 'live' && run?.state === 'live' && old.rerun !== run.rerun)
+  );
 }
 
 /** Steps of one pass. A run needs at most a handful; more means that deciding and doing disagree. */
@@ -118,7 +122,12 @@ export class RunController {
         const job = jobs.find((each) => each.end === undefined);
         const profile = run.status.profile?.name ?? job?.profileName;
         if (profile !== undefined && (openAttempt(run) !== undefined || job !== undefined)) {
-          this.#ledger.restore({ uid: run.uid, namespace: run.namespace, profile, createdAt: Date.parse(run.createdAt) });
+          this.#ledger.restore({
+            uid: run.uid,
+            namespace: run.namespace,
+            profile,
+            createdAt: Date.parse(run.createdAt),
+          });
         }
       }
       this.#add(run, 'start');
@@ -138,7 +147,9 @@ export class RunController {
 
   /** What the gateway may accept from the pods of a run. */
   find(id: string): CollectTask | undefined {
-    const run = this.#o.caches.runs.byIndex('clientRunId', id).find((r) => r.state === 'live' && !r.deleting && this.#o.caches.pods.countByIndex('run', r.uid) > 0);
+    const run = this.#o.caches.runs
+      .byIndex('clientRunId', id)
+      .find((r) => r.state === 'live' && !r.deleting && this.#o.caches.pods.countByIndex('run', r.uid) > 0);
     if (run === undefined || run.state !== 'live') return undefined;
     const world = observe(this.#observed, run, this.#memory(run.uid), this.#o.now());
     const { number } = currentAttempt(world);
@@ -156,7 +167,12 @@ export class RunController {
       runUid: run.uid,
       nodes: run.spec.nodes,
       rankOf: (podUid) => pods.find((pod) => pod.uid === podUid)?.rank,
-      outputs: { metricsFile: outputs.metricsFile, seriesFile: outputs.seriesFile, artifacts: outputs.artifacts ?? [], ranks: outputs.ranks },
+      outputs: {
+        metricsFile: outputs.metricsFile,
+        seriesFile: outputs.seriesFile,
+        artifacts: outputs.artifacts ?? [],
+        ranks: outputs.ranks,
+      },
       maxArtifactBytes: parseQuantity(profile.limits.maxArtifactBytes),
       uploadSeconds: timeouts.uploadSeconds,
       // A collector that was still starting when the command ended never heard its SIGTERM: this is how it learns of it.
@@ -184,7 +200,12 @@ export class RunController {
 
   async #settled(run: SettledRun): Promise<Requeue | undefined | 'look again'> {
     const { caches, cluster, now } = this.#o;
-    const decision = decideSettled({ now: now(), run, jobs: caches.jobs.byIndex('run', run.uid), waitsForSync: this.#o.waitsForSync(run) });
+    const decision = decideSettled({
+      now: now(),
+      run,
+      jobs: caches.jobs.byIndex('run', run.uid),
+      waitsForSync: this.#o.waitsForSync(run),
+    });
     if (decision.do === 'nothing') return decision.againMs === undefined ? undefined : { afterMs: decision.againMs };
     if (decision.do === 'deleteRun') {
       await cluster.deleteRun(run).catch(ignoreGone);
@@ -243,7 +264,8 @@ export class RunController {
   #onRun(change: StoreChange<RunView>): void {
     const run = change.new ?? change.old;
     if (change.type === 'deleted' || run.state === 'settled') {
-      if (change.old?.state === 'live' && run.state === 'settled' && change.type === 'updated') this.#o.onSettled(change.old, run);
+      if (change.old?.state === 'live' && run.state === 'settled' && change.type === 'updated')
+        this.#o.onSettled(change.old, run);
       this.#forget(run);
     }
     if (change.type !== 'deleted' && (!this.#ownWrite || carriesNews(change))) this.#add(run, this.#laneOf(run));
@@ -277,7 +299,14 @@ export class RunController {
     if (change.type === 'deleted') return this.#addByUid(job.runUid, 'finish');
     const { old } = change;
     if (old === undefined && !this.#ownWrite) this.#memoryOfLive(job);
-    if (old !== undefined && old.end?.status === job.end?.status && old.suspended === job.suspended && old.startedAt === job.startedAt && old.deleting === job.deleting) return;
+    if (
+      old !== undefined &&
+      old.end?.status === job.end?.status &&
+      old.suspended === job.suspended &&
+      old.startedAt === job.startedAt &&
+      old.deleting === job.deleting
+    )
+      return;
     if (!this.#ownWrite) this.#addByUid(job.runUid, job.end === undefined ? 'start' : 'finish');
   }
 
@@ -303,10 +332,19 @@ export class RunController {
     }
     const state = podState(pod);
     if (change.type !== 'deleted' && state.at === 'running') {
-      const id = clientRunId(this.#o.installation.id, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey });
-      const { number, job } = currentAttempt({ run, jobs: this.#o.caches.jobs.byIndex('run', run.uid), memory: this.#memory(run.uid) });
+      const id = clientRunId(this.#o.installation.id, {
+        namespace: run.namespace,
+        uid: run.uid,
+        runKey: run.spec.runKey,
+      });
+      const { number, job } = currentAttempt({
+        run,
+        jobs: this.#o.caches.jobs.byIndex('run', run.uid),
+        memory: this.#memory(run.uid),
+      });
       // A pod of the attempt before, still stopping, is not the next one's.
-      if (pod.collector !== undefined && pod.jobUid === job?.uid) this.#o.results.trackLog({ clientRunId: id, runUid: run.uid, attempt: number }, pod, hasSecrets(run));
+      if (pod.collector !== undefined && pod.jobUid === job?.uid)
+        this.#o.results.trackLog({ clientRunId: id, runUid: run.uid, attempt: number }, pod, hasSecrets(run));
     }
     this.#add(run, state.at === 'ended' || change.type === 'deleted' ? 'finish' : 'start');
   }

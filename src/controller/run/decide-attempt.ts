@@ -1,6 +1,17 @@
 import type { OutcomeReason, RetryableReason } from '../../crds/vocabulary.ts';
 import type { PodState } from '../../runtime/local/pod-state.ts';
-import { anyStarted, attemptOf, hasStarted, iso, missingRanks, shownAttempt, type Attempt, type JobOfAttempt, type Seen, type SeenPod } from './attempt.ts';
+import {
+  anyStarted,
+  attemptOf,
+  hasStarted,
+  iso,
+  missingRanks,
+  shownAttempt,
+  type Attempt,
+  type JobOfAttempt,
+  type Seen,
+  type SeenPod,
+} from './attempt.ts';
 import { endOf, type End } from './attempt-end.ts';
 import type { Decision, Ending } from './decision.ts';
 import { clipBytes } from './public-text.ts';
@@ -28,9 +39,13 @@ export function decideAttempt(world: World, job: JobOfAttempt, number: number): 
 /** The Job is gone for certain: what its pods left is still collected. */
 export function decideWithoutJob(world: World, uid: string, number: number): Decision {
   const job = { uid, name: '', suspended: false, startedAt: undefined, createdAt: iso(world.now), end: undefined };
-  const message = 'The Job of the run was deleted; it is not created again. To run it once more, create a run with a new name.';
+  const message =
+    'The Job of the run was deleted; it is not created again. To run it once more, create a run with a new name.';
   const cancelled = { reason: 'Cancelled', message: 'Cancelled while its Job was gone.', exitCode: undefined } as const;
-  return settle(attemptOf(world, job, number), world.run.spec.cancel ? cancelled : { reason: 'ChildDeleted', message, exitCode: undefined });
+  return settle(
+    attemptOf(world, job, number),
+    world.run.spec.cancel ? cancelled : { reason: 'ChildDeleted', message, exitCode: undefined },
+  );
 }
 
 /**
@@ -42,22 +57,39 @@ function requeuedByQueue(attempt: Attempt): Decision | undefined {
   const hadStart = open?.podSetStartedAt !== undefined;
   const leaving = seen.filter(({ pod }) => pod.deleting || pod.gone);
   const startMs = job.suspended ? NaN : Date.parse(job.startedAt ?? '');
-  const restarted = !job.suspended && job.startedAt !== undefined && (hadStart ? job.startedAt !== open.podSetStartedAt : leaving.some(({ pod }) => Date.parse(pod.createdAt) < startMs - 1000));
+  const restarted =
+    !job.suspended &&
+    job.startedAt !== undefined &&
+    (hadStart
+      ? job.startedAt !== open.podSetStartedAt
+      : leaving.some(({ pod }) => Date.parse(pod.createdAt) < startMs - 1000));
   const suspended = job.suspended && (hadStart || leaving.length > 0);
   if (!restarted && !suspended) return undefined;
   const finishedMs = restarted ? Math.min(world.now, startMs) : world.now;
   const { reason: _, ...shown } = shownAttempt(attempt);
   return {
     do: 'closeAttempt',
-    attempt: { ...shown, finishedAt: iso(finishedMs), reason: UNCOUNTED.requeued, message: 'The queue took the place back.', counted: false },
+    attempt: {
+      ...shown,
+      finishedAt: iso(finishedMs),
+      reason: UNCOUNTED.requeued,
+      message: 'The queue took the place back.',
+      counted: false,
+    },
     clocks,
-    situation: { is: 'waiting', reason: 'Queued', message: 'The queue took the place back; the run waits for it again.', admitted: true },
+    situation: {
+      is: 'waiting',
+      reason: 'Queued',
+      message: 'The queue took the place back; the run waits for it again.',
+      admitted: true,
+    },
   };
 }
 
 /** Pods that went: was it the queue? It suspends the Job first, but that may still be under way to the cache. */
 function confirmJob({ world, job, queued, seen }: Attempt): Decision | undefined {
-  if (!queued || world.memory.jobRead === job.uid || !seen.some(({ pod }) => pod.deleting || pod.gone)) return undefined;
+  if (!queued || world.memory.jobRead === job.uid || !seen.some(({ pod }) => pod.deleting || pod.gone))
+    return undefined;
   return { do: 'readJob', job };
 }
 
@@ -89,21 +121,34 @@ function stopOf(attempt: Attempt): Stop | undefined {
   const { timeouts } = spec;
   if (spec.cancel) return { reason: 'Cancelled', message: 'spec.cancel was set.' };
   if (spec.suspend) return { reason: UNCOUNTED.suspended, message: 'spec.suspend was set.' };
-  const hopeless = seen.map(({ state }) => (state.at === 'waiting' ? state.hopeless : undefined)).find((h) => h !== undefined);
+  const hopeless = seen
+    .map(({ state }) => (state.at === 'waiting' ? state.hopeless : undefined))
+    .find((h) => h !== undefined);
   if (hopeless !== undefined) return hopeless;
   if (times.startedAt !== undefined) {
-    return clocks.runSeconds >= timeouts.runSeconds ? { reason: 'RunDeadlineExceeded', message: `The run took longer than timeouts.runSeconds (${timeouts.runSeconds} s).` } : undefined;
+    return clocks.runSeconds >= timeouts.runSeconds
+      ? {
+          reason: 'RunDeadlineExceeded',
+          message: `The run took longer than timeouts.runSeconds (${timeouts.runSeconds} s).`,
+        }
+      : undefined;
   }
   const waiting = worstWait(seen);
   const words = waiting === undefined ? '' : ` Last seen: ${waiting.message}`;
   if (times.scheduledAt !== undefined) {
     if (clocks.startupSeconds < timeouts.startupSeconds) return undefined;
     const reason = waiting?.reason === 'ImagePullBackOff' ? 'ImagePullFailed' : 'StartupDeadlineExceeded';
-    return { reason, message: `The container was not running within timeouts.startupSeconds (${timeouts.startupSeconds} s).${words}` };
+    return {
+      reason,
+      message: `The container was not running within timeouts.startupSeconds (${timeouts.startupSeconds} s).${words}`,
+    };
   }
   if (clocks.queueSeconds < timeouts.queueSeconds) return undefined;
   const what = job.suspended ? 'its queue did not admit it' : 'no node took it';
-  return { reason: 'QueueDeadlineExceeded', message: `The run waited longer than timeouts.queueSeconds (${timeouts.queueSeconds} s): ${what}.${words}` };
+  return {
+    reason: 'QueueDeadlineExceeded',
+    message: `The run waited longer than timeouts.queueSeconds (${timeouts.queueSeconds} s): ${what}.${words}`,
+  };
 }
 
 /** Ends the attempt for `stop`: first its results, within a bound; then the words; the Job is deleted after that. */
@@ -118,7 +163,8 @@ function halt(attempt: Attempt, stop: Stop): Decision {
     if (!memory.loaded.has(number)) return { do: 'loadResults', attempt: number };
     if (memory.collectSince === undefined) return { do: 'requestCollect', reason: stop.message };
     const left = memory.collectSince + world.run.spec.timeouts.uploadSeconds * 1000 - now;
-    if (left > 0) return say(attempt, { is: 'stopping', message: `${stop.message} Results so far are being collected.` }, left);
+    if (left > 0)
+      return say(attempt, { is: 'stopping', message: `${stop.message} Results so far are being collected.` }, left);
   }
   const log = unreadLog(attempt);
   if (log !== undefined) return log;
@@ -139,7 +185,13 @@ function settle(attempt: Attempt, end: End): Decision {
       if (atWork && since === undefined) return { do: 'requestCollect', reason: end.message };
       // The collector's own deadline is the pod's grace period; half a minute for the kubelet to say that it is over.
       const left = (since ?? 0) + (world.run.spec.timeouts.uploadSeconds + 30) * 1000 - world.now;
-      if (atWork && left > 0) return unlessSoon(attempt, since!, { is: 'collecting', message: 'The container has ended; its results are being uploaded.' }, left);
+      if (atWork && left > 0)
+        return unlessSoon(
+          attempt,
+          since!,
+          { is: 'collecting', message: 'The container has ended; its results are being uploaded.' },
+          left,
+        );
       if (!world.memory.loaded.has(number)) return { do: 'loadResults', attempt: number };
     }
     const log = unreadLog(attempt);
@@ -165,7 +217,8 @@ const LOG_TRIES = 3;
 function unreadLog({ world, seen, number, collects }: Attempt): Decision | undefined {
   if (!collects) return undefined;
   const next = seen.find(
-    ({ pod, state }) => hasStarted(state) && !world.results.logs.has(pod.rank) && (world.memory.logTries.get(pod.rank) ?? 0) < LOG_TRIES,
+    ({ pod, state }) =>
+      hasStarted(state) && !world.results.logs.has(pod.rank) && (world.memory.logTries.get(pod.rank) ?? 0) < LOG_TRIES,
   );
   return next === undefined ? undefined : { do: 'finishLog', attempt: number, pod: next.pod };
 }
@@ -189,11 +242,22 @@ function close(attempt: Attempt, end: End | Stop): Decision {
       do: 'closeAttempt',
       attempt: { ...closed, counted: false },
       clocks,
-      situation: { is: 'waiting', reason: 'Suspended', message: 'spec.suspend is true; set it to false to go on.', admitted: false },
+      situation: {
+        is: 'waiting',
+        reason: 'Suspended',
+        message: 'spec.suspend is true; set it to false to go on.',
+        admitted: false,
+      },
     };
   }
   const used = number - uncounted(status);
-  if (end.reason !== 'Completed' && end.reason !== 'Cancelled' && spec.retry.onReasons.includes(end.reason as RetryableReason) && used < spec.retry.maxAttempts && !spec.cancel) {
+  if (
+    end.reason !== 'Completed' &&
+    end.reason !== 'Cancelled' &&
+    spec.retry.onReasons.includes(end.reason as RetryableReason) &&
+    used < spec.retry.maxAttempts &&
+    !spec.cancel
+  ) {
     return { do: 'closeAttempt', attempt: closed, clocks, situation: waitsForRetry(closed) };
   }
   const ending: Ending = {
@@ -211,14 +275,23 @@ function close(attempt: Attempt, end: End | Stop): Decision {
 }
 
 /** The same words before and during the pause, so that they are written once. */
-export function waitsForRetry(last: { number: number; reason?: string | undefined; message?: string | undefined }): Situation & { is: 'waiting' } {
-  return { is: 'waiting', reason: 'WaitingForRetry', message: `Attempt ${last.number} ended with ${last.reason}: ${last.message ?? ''}`, admitted: true };
+export function waitsForRetry(
+  last: { number: number; reason?: string | undefined; message?: string | undefined } | undefined,
+): Situation & { is: 'waiting' } {
+  // A list of attempts that somebody emptied says nothing of the one whose Job is still there.
+  const message =
+    last === undefined
+      ? 'What an earlier attempt left is being removed.'
+      : `Attempt ${last.number} ended with ${last.reason}: ${last.message ?? ''}`;
+  return { is: 'waiting', reason: 'WaitingForRetry', message, admitted: true };
 }
 
 /** The source container ends with the commit as its termination message. */
 function commitOf(pod: SeenPod | undefined): string | undefined {
   const source = pod?.source;
-  return source?.is === 'terminated' && source.exitCode === 0 && /^[0-9a-f]{40,64}$/.test(source.message) ? source.message : undefined;
+  return source?.is === 'terminated' && source.exitCode === 0 && /^[0-9a-f]{40,64}$/.test(source.message)
+    ? source.message
+    : undefined;
 }
 
 /** Unschedulable is said within seconds; what a normal start goes through anyway only if it lasts. */
@@ -233,13 +306,30 @@ function watch(attempt: Attempt): Decision {
   const { timeouts } = world.run.spec;
   const age = world.now - Date.parse(job.createdAt);
   if (times.finishedAt !== undefined && seen.every(({ state }) => state.at === 'ended')) {
-    return unlessSoon(attempt, times.finishedAt, { is: 'collecting', message: 'The container has ended; the Job is about to.' }, ASK_AGAIN_MS);
+    return unlessSoon(
+      attempt,
+      times.finishedAt,
+      { is: 'collecting', message: 'The container has ended; the Job is about to.' },
+      ASK_AGAIN_MS,
+    );
   }
   if (times.startedAt !== undefined) {
-    return say(attempt, { is: 'running', message: number > 1 ? `Attempt ${number} runs.` : 'The container runs.' }, (timeouts.runSeconds - clocks.runSeconds) * 1000);
+    return say(
+      attempt,
+      { is: 'running', message: number > 1 ? `Attempt ${number} runs.` : 'The container runs.' },
+      (timeouts.runSeconds - clocks.runSeconds) * 1000,
+    );
   }
-  const left = (times.scheduledAt === undefined ? timeouts.queueSeconds - clocks.queueSeconds : timeouts.startupSeconds - clocks.startupSeconds) * 1000;
-  if (job.suspended) return say(attempt, { is: 'waiting', reason: 'Queued', message: 'The Job waits for its queue to admit it.', admitted: true }, left);
+  const left =
+    (times.scheduledAt === undefined
+      ? timeouts.queueSeconds - clocks.queueSeconds
+      : timeouts.startupSeconds - clocks.startupSeconds) * 1000;
+  if (job.suspended)
+    return say(
+      attempt,
+      { is: 'waiting', reason: 'Queued', message: 'The Job waits for its queue to admit it.', admitted: true },
+      left,
+    );
   const waiting = worstWait(seen);
   if (waiting === undefined) return watchWithoutPods(attempt, age, left);
   const settleMs = SETTLE_MS[waiting.reason as keyof typeof SETTLE_MS] ?? 0;
@@ -256,7 +346,11 @@ function watchPreparing(attempt: Attempt, message: string, left: number): Decisi
   if (podTrouble?.podUid !== pod.uid || world.now - podTrouble.at >= ASK_AGAIN_MS) return { do: 'askWhyPodWaits', pod };
   const words = podTrouble.message;
   const reason = /(secret|configmap).*not found|couldn't find key/i.test(words) ? 'SecretMissing' : 'PodPreparing';
-  return say(attempt, { is: 'waiting', reason, message: words === '' ? message : words, admitted: true }, Math.min(left, ASK_AGAIN_MS));
+  return say(
+    attempt,
+    { is: 'waiting', reason, message: words === '' ? message : words, admitted: true },
+    Math.min(left, ASK_AGAIN_MS),
+  );
 }
 
 /** The Job controller says only in an event why it cannot make pods: a quota, an admission policy. */
@@ -266,8 +360,17 @@ function watchWithoutPods(attempt: Attempt, age: number, left: number): Decision
   const { jobTrouble } = world.memory;
   if (jobTrouble?.jobUid !== job.uid || world.now - jobTrouble.at >= ASK_AGAIN_MS) return { do: 'askWhyNoPods', job };
   const trouble = jobTrouble.message;
-  if (trouble !== '') return say(attempt, { is: 'waiting', reason: 'JobRefused', message: trouble, admitted: true }, Math.min(left, ASK_AGAIN_MS));
-  return say(attempt, { is: 'waiting', reason: 'PodPreparing', message: 'The Job has no pods yet.', admitted: true }, Math.min(left, ASK_AGAIN_MS));
+  if (trouble !== '')
+    return say(
+      attempt,
+      { is: 'waiting', reason: 'JobRefused', message: trouble, admitted: true },
+      Math.min(left, ASK_AGAIN_MS),
+    );
+  return say(
+    attempt,
+    { is: 'waiting', reason: 'PodPreparing', message: 'The Job has no pods yet.', admitted: true },
+    Math.min(left, ASK_AGAIN_MS),
+  );
 }
 
 /** The wait that says most: a pull that fails counts more than a pod that prepares. */
@@ -282,9 +385,15 @@ function worstWait(seen: readonly Seen[]): (PodState & { at: 'waiting' }) | unde
  */
 function lostNode(attempt: Attempt): Decision | undefined {
   const { world, open, seen } = attempt;
-  const [lost] = lostPods(world, seen.map(({ pod }) => pod));
+  const [lost] = lostPods(
+    world,
+    seen.map(({ pod }) => pod),
+  );
   const isMarked = open?.reason === 'NodeLost';
-  if (lost === undefined) return isMarked ? settle(attempt, { reason: 'NodeLost', message: open.message ?? '', exitCode: undefined }) : undefined;
+  if (lost === undefined)
+    return isMarked
+      ? settle(attempt, { reason: 'NodeLost', message: open.message ?? '', exitCode: undefined })
+      : undefined;
   if (isMarked) return { do: 'forceDeletePod', pod: lost.pod };
   return {
     do: 'writeStatus',
@@ -295,7 +404,13 @@ function lostNode(attempt: Attempt): Decision | undefined {
 
 function say(attempt: Attempt, situation: Situation, againMs: number): Decision {
   const { world, seen } = attempt;
-  const sooner = Math.min(againMs, nextNodeLoss(world, seen.map(({ pod }) => pod)));
+  const sooner = Math.min(
+    againMs,
+    nextNodeLoss(
+      world,
+      seen.map(({ pod }) => pod),
+    ),
+  );
   // An attempt stands in the status from when it was seen to run.
   return writeOrWait(world, situation, sooner, situation.is === 'waiting' ? undefined : shownAttempt(attempt));
 }

@@ -335,8 +335,18 @@ describe('a lost node does not hold up the next attempt', () => {
 });
 
 describe('a finished run of the same runKey', () => {
-  const record: RunRecord = { version: 1, clientRunId: 'c', namespace: 'team', namespaceUid: 'namespace-1', name: 'earlier', uid: 'another', state: 'Finished', status: { runId: 'run-7' } };
-  const found = (more: Partial<RunRecord>) => outcome({ run: aRun().keyed('k'), memory: { record: { ...record, ...more } }, isPinned: true });
+  const record: RunRecord = {
+    version: 1,
+    clientRunId: 'c',
+    namespace: 'team',
+    namespaceUid: 'namespace-1',
+    name: 'earlier',
+    uid: 'another',
+    state: 'Finished',
+    status: { runId: 'run-7' },
+  };
+  const found = (more: Partial<RunRecord>) =>
+    outcome({ run: aRun().keyed('k'), memory: { record: { ...record, ...more } }, isPinned: true });
 
   test('is adopted', () => {
     expect(found({})).toBe('adoptRecord');

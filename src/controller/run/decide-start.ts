@@ -19,20 +19,32 @@ export function decideStart(world: World, number: number): Decision {
   const last = run.status.attempts?.at(-1);
   const end = (ending: Pick<Ending, 'status' | 'reason' | 'message'>): Decision => {
     // What the attempts before have left is what the run has.
-    if (last?.startedAt !== undefined && !memory.loaded.has(last.number)) return { do: 'loadResults', attempt: last.number };
+    if (last?.startedAt !== undefined && !memory.loaded.has(last.number))
+      return { do: 'loadResults', attempt: last.number };
     const none = { exitCode: undefined, attempt: undefined, imageDigest: undefined, sourceCommit: undefined };
     return { do: 'record', ending: { ...ending, ...none, resultsOf: last?.number ?? number, clocks } };
   };
 
   // A Job that the operator itself ended must go before anything else starts; one that failed comes to its end alone.
   const leftover = world.jobs.find((job) => job.end === undefined && !job.deleting);
-  if (leftover !== undefined && (spec.cancel || endedByOperator(last?.reason))) return { do: 'deleteJob', job: leftover };
+  if (leftover !== undefined && (spec.cancel || endedByOperator(last?.reason)))
+    return { do: 'deleteJob', job: leftover };
 
   if (spec.cancel) return end({ status: 'cancelled', reason: 'Cancelled', message: 'Cancelled before it started.' });
-  if (spec.suspend) return wait(world, { reason: 'Suspended', message: 'spec.suspend is true; set it to false to go on.', holds: false });
+  if (spec.suspend)
+    return wait(world, {
+      reason: 'Suspended',
+      message: 'spec.suspend is true; set it to false to go on.',
+      holds: false,
+    });
 
   if (world.twin !== undefined && !spec.dryRun) {
-    return wait(world, { reason: 'RunKeyInUse', message: `Run ${world.twin} has the same runKey and has not ended yet.`, holds: false, againMs: 60_000 });
+    return wait(world, {
+      reason: 'RunKeyInUse',
+      message: `Run ${world.twin} has the same runKey and has not ended yet.`,
+      holds: false,
+      againMs: 60_000,
+    });
   }
   if (spec.runKey !== undefined && number === 1 && !spec.dryRun) {
     if (memory.record === undefined) return { do: 'lookUpRecord' };
@@ -44,7 +56,11 @@ export function decideStart(world: World, number: number): Decision {
 
   const queueLeft = spec.timeouts.queueSeconds - clocks.queueSeconds;
   if (queueLeft <= 0) {
-    return end({ status: 'failed', reason: 'QueueDeadlineExceeded', message: `The run waited longer than timeouts.queueSeconds (${spec.timeouts.queueSeconds} s).` });
+    return end({
+      status: 'failed',
+      reason: 'QueueDeadlineExceeded',
+      message: `The run waited longer than timeouts.queueSeconds (${spec.timeouts.queueSeconds} s).`,
+    });
   }
   const hold = (reason: WaitingReason, message: string, againMs?: number) =>
     wait(world, { reason, message, holds: true, againMs: Math.min(againMs ?? Infinity, queueLeft * 1000) });
@@ -52,7 +68,11 @@ export function decideStart(world: World, number: number): Decision {
   const profile = profileOf(world);
   if (profile === undefined) {
     const named = spec.runtimeProfileRef?.name;
-    if (run.status.profile !== undefined) return hold('ProfileNotFound', `The pinned copy of profile ${run.status.profile.name} is gone; it cannot be restored.`);
+    if (run.status.profile !== undefined)
+      return hold(
+        'ProfileNotFound',
+        `The pinned copy of profile ${run.status.profile.name} is gone; it cannot be restored.`,
+      );
     return hold(
       'ProfileNotFound',
       named === undefined
@@ -63,7 +83,12 @@ export function decideStart(world: World, number: number): Decision {
   if (world.namespace === undefined) return { do: 'nothing', againMs: 1000 };
 
   if (number === 1) {
-    const refusal = refusalOf({ run: spec, profile: profile.spec, profileName: profile.name, namespace: world.namespace });
+    const refusal = refusalOf({
+      run: spec,
+      profile: profile.spec,
+      profileName: profile.name,
+      namespace: world.namespace,
+    });
     if (refusal !== undefined) {
       const situation = { is: 'refused', ...refusal } as const;
       // A place that it was given, or waits for, is somebody else's now.
@@ -76,13 +101,20 @@ export function decideStart(world: World, number: number): Decision {
   }
 
   const pause = retryPause(world);
-  if (pause > 0) return hold('WaitingForRetry', waitsForRetry(last!).message, pause);
+  if (pause > 0) return hold('WaitingForRetry', waitsForRetry(last).message, pause);
   const before = lastIsThere(world);
-  if (before !== undefined) return before === 'wait' ? hold('WaitingForRetry', waitsForRetry(last!).message, nextNodeLoss(world, world.pods)) : before;
+  if (before !== undefined)
+    return before === 'wait'
+      ? hold('WaitingForRetry', waitsForRetry(last).message, nextNodeLoss(world, world.pods))
+      : before;
 
   const quota = profile.spec.limits.maxStoredBytesPerNamespace;
   if (quota !== undefined && world.storedBytes >= parseQuantity(quota)) {
-    return hold('StoreQuotaExceeded', `Namespace ${run.namespace} holds ${world.storedBytes} bytes in the run store, profile ${profile.name} allows ${quota}: delete old runs or their results.`, 60_000);
+    return hold(
+      'StoreQuotaExceeded',
+      `Namespace ${run.namespace} holds ${world.storedBytes} bytes in the run store, profile ${profile.name} allows ${quota}: delete old runs or their results.`,
+      60_000,
+    );
   }
 
   if (world.reservation === undefined) {
@@ -124,7 +156,8 @@ function profileOf({ run, pinned, profile }: World): World['pinned'] {
 
 /** Limits are the platform team's present word, also for a run that started under an older profile. */
 function limitsNow({ profile }: World, pinned: { name: string; spec: RuntimeProfileSpec }): ConcurrencyLimits {
-  const { maxConcurrentRuns, maxConcurrentRunsPerNamespace } = (profile?.name === pinned.name ? profile : pinned).spec.limits;
+  const { maxConcurrentRuns, maxConcurrentRunsPerNamespace } = (profile?.name === pinned.name ? profile : pinned).spec
+    .limits;
   return { maxConcurrentRuns, maxConcurrentRunsPerNamespace };
 }
 

@@ -38,7 +38,10 @@ export function recordOf(
   const startedMs = Date.parse(attempt?.startedAt ?? '');
   const finishedMs = Date.parse(attempt?.finishedAt ?? '') || world.now;
   const durationSeconds = Number.isNaN(startedMs) ? undefined : Math.max(0, (finishedMs - startedMs) / 1000);
-  const attempts = [...(run.status.attempts ?? []).filter((a) => a.number !== attempt?.number), ...(attempt === undefined ? [] : [attempt])];
+  const attempts = [
+    ...(run.status.attempts ?? []).filter((a) => a.number !== attempt?.number),
+    ...(attempt === undefined ? [] : [attempt]),
+  ];
   const costUSD = from === undefined ? undefined : actualCostUSD(run.spec, from.spec, held);
   const manifest = buildManifest({
     ...ids,
@@ -61,11 +64,20 @@ export function recordOf(
   const verdict = verdictOf(world, collects, collected, { started, log: log !== undefined });
   // A runKey promises that the run is found again; a run without results and key needs no record.
   const keeps = collects || run.spec.runKey !== undefined;
-  return { verdict, keeps, words: { manifest, artifacts, log, manifestPath: keeps ? recordKey(ids.clientRunId) : undefined } };
+  return {
+    verdict,
+    keeps,
+    words: { manifest, artifacts, log, manifestPath: keeps ? recordKey(ids.clientRunId) : undefined },
+  };
 }
 
 /** What the store keeps of the run when its object is gone; `status` is the one that is about to be written. */
-export function recordFor(world: World, clientRunId: string, status: WorldRunStatus, { manifest, artifacts, log }: LastWords): RunRecord {
+export function recordFor(
+  world: World,
+  clientRunId: string,
+  status: WorldRunStatus,
+  { manifest, artifacts, log }: LastWords,
+): RunRecord {
   const { run } = world;
   return {
     version: 1,
@@ -96,15 +108,26 @@ function runtimeFacts(world: World, node: string | undefined): Record<string, st
   return { kind: 'Job', ...(arch !== undefined && { arch }) };
 }
 
-function verdictOf(world: World, collects: boolean, results: readonly CollectedResult[], left: { started: boolean; log: boolean }): ResultsVerdict {
+function verdictOf(
+  world: World,
+  collects: boolean,
+  results: readonly CollectedResult[],
+  left: { started: boolean; log: boolean },
+): ResultsVerdict {
   if (!collects) return { stored: false, reason: 'CollectionDisabled', message: 'The profile says collect: Disabled.' };
-  if (!left.started && results.length === 0) return { stored: false, reason: 'NothingProduced', message: 'The run ended before its container started.' };
+  if (!left.started && results.length === 0)
+    return { stored: false, reason: 'NothingProduced', message: 'The run ended before its container started.' };
   const wanted = world.run.spec.outputs.ranks === 'All' ? world.run.spec.nodes : 1;
   if (results.length < wanted) {
     return { stored: false, reason: 'CollectionCutShort', message: 'The pod ended before its results were uploaded.' };
   }
   if (results.some((r) => r.via === 'TerminationMessage')) {
-    return { stored: false, reason: 'GatewayUnreachable', message: 'The collector could not reach the gateway; the metrics came through the termination message, artifacts are lost.' };
+    return {
+      stored: false,
+      reason: 'GatewayUnreachable',
+      message:
+        'The collector could not reach the gateway; the metrics came through the termination message, artifacts are lost.',
+    };
   }
   const lost = results.flatMap((r) => r.artifacts).filter((a) => a.state !== 'Stored');
   const problem = results.find((r) => r.rank === 0)?.metricsProblem;
@@ -115,8 +138,13 @@ function verdictOf(world: World, collects: boolean, results: readonly CollectedR
     ...(problem === undefined ? [] : [problem]),
   ].join('; ');
   // What is wrong with the metrics is the run's own doing: everything that it left is stored.
-  if (lost.length > 0 || !left.log) return { stored: false, reason: 'PartlyStored', message: `Not everything was stored: ${words}` };
-  return { stored: true, reason: 'Stored', message: words === '' ? 'Metrics, log and artifacts are in the run store.' : `Stored, but: ${words}` };
+  if (lost.length > 0 || !left.log)
+    return { stored: false, reason: 'PartlyStored', message: `Not everything was stored: ${words}` };
+  return {
+    stored: true,
+    reason: 'Stored',
+    message: words === '' ? 'Metrics, log and artifacts are in the run store.' : `Stored, but: ${words}`,
+  };
 }
 
 const MANIFEST_INLINE_BYTES = 8 * 1024;
@@ -163,7 +191,17 @@ function inline(manifest: Manifest): Record<string, unknown> {
 
 /** The head of a manifest that is too large for the status; the whole is at `manifestPath`, its digest beside it. */
 function excerpt(manifest: Manifest, metrics: number): Record<string, unknown> {
-  const { schema_version, client_run_id, run_id, status, reason, exit_code, started_at, finished_at, duration_seconds } = manifest;
+  const {
+    schema_version,
+    client_run_id,
+    run_id,
+    status,
+    reason,
+    exit_code,
+    started_at,
+    finished_at,
+    duration_seconds,
+  } = manifest;
   return {
     schema_version,
     client_run_id,

@@ -36,7 +36,8 @@ function time(text: string | undefined): string | null {
 }
 
 /** What the schema takes: the gateway has refused the rest, and a stray one must not keep the run from ending. */
-const isMetric = ([name, value]: [string, number]): boolean => name.length > 0 && name.length <= 128 && name.isWellFormed() && Number.isFinite(value);
+const isMetric = ([name, value]: [string, number]): boolean =>
+  name.length > 0 && name.length <= 128 && name.isWellFormed() && Number.isFinite(value);
 
 const MOST_WORDS = 256;
 const MOST_ARTIFACTS = 1024;
@@ -59,13 +60,26 @@ export function buildManifest(input: ManifestInput): Manifest {
     status: ending.status,
     reason: ending.reason,
     task: spec.task ?? null,
-    adapter: spec.adapter === undefined ? null : { id: spec.adapter.id, source: adapter?.source === undefined ? null : publicText(adapter.source), revision: adapter?.revision ?? null },
+    adapter:
+      spec.adapter === undefined
+        ? null
+        : {
+            id: spec.adapter.id,
+            source: adapter?.source === undefined ? null : publicText(adapter.source),
+            revision: adapter?.revision ?? null,
+          },
     runtime_name: profile.spec.runtime,
     runtime: input.runtimeFacts,
     metrics: Object.fromEntries(kept),
     metrics_omitted: (head?.metricsOmitted ?? 0) + metrics.length - kept.length,
     command: publicCommand([...(spec.command ?? []), ...(spec.args ?? [])].slice(0, MOST_WORDS)),
-    image: image === undefined ? null : { reference: publicText(image), digest: ending.imageDigest ?? /@(sha256:[0-9a-f]{64})$/.exec(image)?.[1] ?? null },
+    image:
+      image === undefined
+        ? null
+        : {
+            reference: publicText(image),
+            digest: ending.imageDigest ?? /@(sha256:[0-9a-f]{64})$/.exec(image)?.[1] ?? null,
+          },
     source: git === undefined ? null : { url: publicText(git.url), ref: git.ref, commit: ending.sourceCommit ?? null },
     datasets: (spec.datasets ?? []).map((d) => ({ id: d.id, revision: d.revision ?? null })),
     profile: { name: profile.name, digest: profile.digest },
@@ -93,7 +107,10 @@ export function buildManifest(input: ManifestInput): Manifest {
     duration_seconds: input.durationSeconds ?? null,
     cost_estimate_usd: input.costUSD === undefined ? null : Number(input.costUSD),
     log_path: input.log?.path ?? null,
-    artifacts: results.flatMap((r) => r.artifacts).slice(0, MOST_ARTIFACTS).map(artifactEntry),
+    artifacts: results
+      .flatMap((r) => r.artifacts)
+      .slice(0, MOST_ARTIFACTS)
+      .map(artifactEntry),
   };
   return manifestSchema.parse(manifest);
 }
@@ -118,6 +135,11 @@ function resultFacts(results: readonly CollectedResult[]): unknown {
   return results.map((r) => ({
     rank: r.rank,
     metrics: Object.fromEntries(Object.entries(r.metrics).filter(isMetric)),
-    artifacts: r.artifacts.map((a) => ({ name: a.name.toWellFormed(), path: a.path.toWellFormed(), digest: a.treeDigest ?? a.sha256 ?? null, state: a.state })),
+    artifacts: r.artifacts.map((a) => ({
+      name: a.name.toWellFormed(),
+      path: a.path.toWellFormed(),
+      digest: a.treeDigest ?? a.sha256 ?? null,
+      state: a.state,
+    })),
   }));
 }

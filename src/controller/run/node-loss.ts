@@ -7,7 +7,8 @@ import type { World } from './world.ts';
 /** Milliseconds until the pod counts as lost; Infinity where its node answers, or nobody is to act on it. */
 function untilLost(world: World, pod: SeenPod): number {
   const profile = world.pinned?.spec ?? world.profile?.spec;
-  if (profile?.onNodeLost !== 'Fail' || pod.gone || pod.node === undefined || podState(pod).at === 'ended') return Infinity;
+  if (profile?.onNodeLost !== 'Fail' || pod.gone || pod.node === undefined || podState(pod).at === 'ended')
+    return Infinity;
   const node = world.nodes(pod.node);
   if (node === undefined || node.ready) return Infinity;
   return node.readyChangedAt + profile.nodeLostSeconds * 1000 - world.now;

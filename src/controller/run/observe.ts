@@ -78,10 +78,18 @@ function podsOf(from: Observed, runUid: string, memory: RunMemory): World['pods'
 }
 
 /** A collector that never reached the gateway leaves the metrics in its termination message. */
-function withTerminationMessages(results: AttemptResults, pods: World['pods'], jobUid: string | undefined): AttemptResults {
+function withTerminationMessages(
+  results: AttemptResults,
+  pods: World['pods'],
+  jobUid: string | undefined,
+): AttemptResults {
   const left = pods.flatMap((pod) => {
     if (pod.jobUid !== jobUid || pod.collector?.is !== 'terminated' || results.results.has(pod.rank)) return [];
-    const parsed = parseTerminationMessage(pod.collector.message, { rank: pod.rank, podUid: pod.uid, collectedAt: pod.collector.finishedAt });
+    const parsed = parseTerminationMessage(pod.collector.message, {
+      rank: pod.rank,
+      podUid: pod.uid,
+      collectedAt: pod.collector.finishedAt,
+    });
     return parsed === undefined ? [] : [[pod.rank, parsed] as const];
   });
   return left.length === 0 ? results : { ...results, results: new Map([...results.results, ...left]) };
@@ -92,7 +100,11 @@ const isRefused = (run: RunView): boolean => run.state === 'live' && run.status.
 
 /** An older live run of the same key comes first. */
 function twinOf(caches: Caches, id: string, run: LiveRun): string | undefined {
-  const others = caches.runs.byIndex('clientRunId', id).filter((other) => other.uid !== run.uid && !other.deleting && !isRefused(other));
-  const first = others.find((other) => other.createdAt < run.createdAt || (other.createdAt === run.createdAt && other.uid < run.uid));
+  const others = caches.runs
+    .byIndex('clientRunId', id)
+    .filter((other) => other.uid !== run.uid && !other.deleting && !isRefused(other));
+  const first = others.find(
+    (other) => other.createdAt < run.createdAt || (other.createdAt === run.createdAt && other.uid < run.uid),
+  );
   return first?.name;
 }

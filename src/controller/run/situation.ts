@@ -1,6 +1,12 @@
 import type { Condition } from '../../crds/common.ts';
 import { clipBytes } from './public-text.ts';
-import { SYNC_CONDITIONS, type Phase, type RefusedReason, type RunReason, type WaitingReason } from '../../crds/vocabulary.ts';
+import {
+  SYNC_CONDITIONS,
+  type Phase,
+  type RefusedReason,
+  type RunReason,
+  type WaitingReason,
+} from '../../crds/vocabulary.ts';
 
 /** Where a run stands, and the conditions and phase that say so. Pure. */
 
@@ -12,7 +18,13 @@ export type Situation =
   | { is: 'running'; message: string }
   | { is: 'collecting'; message: string }
   | { is: 'stopping'; message: string }
-  | { is: 'finished'; status: 'succeeded' | 'failed' | 'cancelled'; reason: RunReason; message: string; results: ResultsVerdict | undefined };
+  | {
+      is: 'finished';
+      status: 'succeeded' | 'failed' | 'cancelled';
+      reason: RunReason;
+      message: string;
+      results: ResultsVerdict | undefined;
+    };
 
 type Bare = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
 
@@ -97,16 +109,26 @@ export function phaseOf(situation: Situation): Phase {
  * Conditions with times: one keeps its `lastTransitionTime` as long as its status stays. Returns `before` itself when
  * nothing changed, so that a caller can tell that there is nothing to write.
  */
-export function mergeConditions(before: readonly Condition[] | undefined, bare: readonly Bare[], generation: number, now: number): readonly Condition[] {
+export function mergeConditions(
+  before: readonly Condition[] | undefined,
+  bare: readonly Bare[],
+  generation: number,
+  now: number,
+): readonly Condition[] {
   const time = new Date(Math.floor(now / 1000) * 1000).toISOString().replace('.000Z', 'Z');
   const ours = before?.filter(({ type }) => !SYNC_CONDITIONS.includes(type));
   let same = ours?.length === bare.length;
   const merged = bare.map((condition) => {
     const old = before?.find((c) => c.type === condition.type);
     // The CRD's default carries no real time.
-    const transition = old?.status === condition.status && !old.lastTransitionTime.startsWith('1970-') ? old.lastTransitionTime : time;
+    const transition =
+      old?.status === condition.status && !old.lastTransitionTime.startsWith('1970-') ? old.lastTransitionTime : time;
     same &&=
-      old !== undefined && old.status === condition.status && old.reason === condition.reason && (old.message ?? '') === condition.message && old.observedGeneration === generation;
+      old !== undefined &&
+      old.status === condition.status &&
+      old.reason === condition.reason &&
+      (old.message ?? '') === condition.message &&
+      old.observedGeneration === generation;
     return { ...condition, lastTransitionTime: transition, observedGeneration: generation };
   });
   return same ? before! : merged;

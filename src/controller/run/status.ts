@@ -89,5 +89,9 @@ function withAttempt(before: readonly AttemptStatus[], attempt: AttemptStatus | 
 const round = (s: number): number => Math.round(s * 1000) / 1000;
 
 function rounded(clocks: Clocks): Clocks {
-  return { queueSeconds: round(clocks.queueSeconds), startupSeconds: round(clocks.startupSeconds), runSeconds: round(clocks.runSeconds) };
+  return {
+    queueSeconds: round(clocks.queueSeconds),
+    startupSeconds: round(clocks.startupSeconds),
+    runSeconds: round(clocks.runSeconds),
+  };
 }

@@ -2,7 +2,11 @@ import type { Wire, KubeObject } from '../../kube/resource.ts';
 import { resourceType } from '../../kube/resource.ts';
 import type { Condition } from '../../crds/common.ts';
 import { digestOf } from '../../crds/manifest.ts';
-import { DEFAULT_PROFILE_ANNOTATION, type RuntimeProfileSpec, type RuntimeProfileStatus } from '../../crds/runtime-profile.ts';
+import {
+  DEFAULT_PROFILE_ANNOTATION,
+  type RuntimeProfileSpec,
+  type RuntimeProfileStatus,
+} from '../../crds/runtime-profile.ts';
 import type { WorldRunSpec } from '../../crds/world-run.ts';
 import type { WorldRunStatus } from '../../crds/world-run-status.ts';
 import type { V1ConfigMap, V1Job, V1Node, V1Namespace } from '@kubernetes/client-node';
@@ -52,7 +56,16 @@ interface RunIdentity {
 /** Status as deciding needs it: the manifest and artifacts are written once, with the last word, and never read. */
 export type LiveStatus = Pick<
   WorldRunStatus,
-  'conditions' | 'phase' | 'profile' | 'queuedSince' | 'clocks' | 'attempts' | 'attemptCount' | 'progress' | 'epoch' | 'observedGeneration'
+  | 'conditions'
+  | 'phase'
+  | 'profile'
+  | 'queuedSince'
+  | 'clocks'
+  | 'attempts'
+  | 'attemptCount'
+  | 'progress'
+  | 'epoch'
+  | 'observedGeneration'
 >;
 
 export interface LiveRun extends RunIdentity {
@@ -84,7 +97,11 @@ export function findCondition(conditions: readonly Condition[] | undefined, type
 }
 
 /** Marks by which Argo CD and Flux find what they applied. */
-const GITOPS_MARKS = ['argocd.argoproj.io/tracking-id', 'kustomize.toolkit.fluxcd.io/name', 'helm.toolkit.fluxcd.io/name'];
+const GITOPS_MARKS = [
+  'argocd.argoproj.io/tracking-id',
+  'kustomize.toolkit.fluxcd.io/name',
+  'helm.toolkit.fluxcd.io/name',
+];
 
 export function projectRun(object: WorldRun): RunView {
   const meta = object.metadata ?? {};
@@ -182,7 +199,9 @@ export interface JobView {
 
 export function projectJob(object: Wire<V1Job>): JobView {
   const meta = object.metadata ?? {};
-  const end = object.status?.conditions?.find((c) => (c.type === 'Complete' || c.type === 'Failed') && c.status === 'True');
+  const end = object.status?.conditions?.find(
+    (c) => (c.type === 'Complete' || c.type === 'Failed') && c.status === 'True',
+  );
   return {
     uid: meta.uid ?? '',
     namespace: meta.namespace ?? '',

@@ -115,7 +115,11 @@ export function uncounted(status: { attempts?: readonly AttemptStatus[] | undefi
 }
 
 /** Which attempt is the present one, and its Job if there is one. */
-export function currentAttempt(world: Pick<World, 'run' | 'jobs' | 'memory'>): { number: number; job: JobView | undefined; open: AttemptStatus | undefined } {
+export function currentAttempt(world: Pick<World, 'run' | 'jobs' | 'memory'>): {
+  number: number;
+  job: JobView | undefined;
+  open: AttemptStatus | undefined;
+} {
   const { run, jobs } = world;
   const open = openAttempt(run);
   if (open !== undefined) return { number: open.number, open, job: jobs.find((j) => j.uid === open.jobUID) };
@@ -124,7 +128,8 @@ export function currentAttempt(world: Pick<World, 'run' | 'jobs' | 'memory'>): {
   // A Job of an attempt that the status does not list (its list was edited by hand) is still the present one: nothing
   // may start beside it. A queue that evicts a run keeps its Job: the next attempt runs on the same one.
   const job =
-    jobs.find((j) => j.attempt > closed) ?? (last?.reason === UNCOUNTED.requeued ? jobs.find((j) => j.uid === last.jobUID) : undefined);
+    jobs.find((j) => j.attempt > closed) ??
+    (last?.reason === UNCOUNTED.requeued ? jobs.find((j) => j.uid === last.jobUID) : undefined);
   const next = Math.max(closed, run.status.attemptCount ?? 0) + 1;
   const number = job === undefined || job.attempt <= closed ? next : job.attempt;
   return { number, open, job };

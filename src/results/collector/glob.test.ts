@@ -1,5 +1,5 @@
 import { matchesGlob } from 'node:path';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { globBase, globMatcher, isGlob } from './glob.ts';
 

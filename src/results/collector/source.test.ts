@@ -17,7 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { extract } from 'tar-stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { partSize } from '../keys.ts';
@@ -184,14 +184,12 @@ describe('what is taken', () => {
   });
 });
 
-describe('what is refused', () => {
-  const outcome = async (path: string, limits = LIMITS) => {
-    const planned = await planArtifact(tree, { name: 'x', path, commit: true }, limits);
-    return 'state' in planned
-      ? { state: planned.state, message: planned.message }
-      : { state: 'planned', message: planned.message };
-  };
+async function outcome(path: string, limits = LIMITS) {
+  const planned = await planArtifact(tree, { name: 'x', path, commit: true }, limits);
+  return { state: 'state' in planned ? planned.state : 'planned', message: planned.message };
+}
 
+describe('what is refused', () => {
   it('paths and links that lead out, with words', async () => {
     await write('a', 'x');
     await symlink('/etc/passwd', join(folder, 'passwd'));

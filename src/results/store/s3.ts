@@ -68,14 +68,20 @@ export class S3Store implements RunStore {
     const Key = this.#key(key);
     const hash = createHash('sha256');
     let size = 0;
+    let broken: unknown;
     const counted = async function* (): AsyncGenerator<Buffer> {
-      for await (const chunk of body) {
-        hash.update(chunk);
-        size += chunk.length;
-        yield chunk;
+      try {
+        for await (const chunk of body) {
+          hash.update(chunk);
+          size += chunk.length;
+          yield chunk;
+        }
+      } catch (error) {
+        broken = error;
+        throw error;
       }
     };
-    return inWords(signal, async () => {
+    const writing = inWords(signal, async () => {
       const upload = new Upload({
         client: this.#client,
         params: {
@@ -100,6 +106,10 @@ export class S3Store implements RunStore {
         signal?.removeEventListener('abort', end);
       }
       return { size, sha256: hash.digest('hex') };
+    });
+    // The source's own failure is not the store's.
+    return writing.catch((error: unknown) => {
+      throw broken ?? error;
     });
   }
 

@@ -76,7 +76,10 @@ class Kubelet {
     const { uid } = pod.metadata!;
     this.#clock.after(seconds * SECOND, () => {
       const now = this.#api.get('pods', keyOf(pod));
-      if (now !== undefined && now.metadata?.uid === uid && this.#answers(now)) then(now);
+      if (now === undefined || now.metadata?.uid !== uid) return;
+      if (this.#answers(now)) then(now);
+      // What was due meanwhile is done when the node is back.
+      else this.#later(now, 5, then);
     });
   }
 

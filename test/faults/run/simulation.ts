@@ -120,6 +120,17 @@ export class Simulation {
     });
   }
 
+  /** The process is gone with all that it remembered; the next one starts a little later. */
+  die(): void {
+    if (this.#process === undefined) return;
+    this.#process.stop();
+    this.#process = undefined;
+    const listedAt = this.calls.crashedAt;
+    this.clock.after(DOWNTIME_MS, () => {
+      this.#process = this.#start(listedAt ?? this.api.log.length);
+    });
+  }
+
   /** Runs until nothing is due within `seconds` of virtual time, or `until` holds. */
   async run(seconds: number, until: () => boolean = () => false): Promise<void> {
     const end = this.clock.now + seconds * 1000;
@@ -136,12 +147,7 @@ export class Simulation {
       await process.reconcile(key);
     } catch (error) {
       if (!(error instanceof Crash)) throw error;
-      process.stop();
-      this.#process = undefined;
-      const listedAt = this.calls.crashedAt;
-      this.clock.after(DOWNTIME_MS, () => {
-        this.#process = this.#start(listedAt ?? this.api.log.length);
-      });
+      this.die();
     }
     if (process.failure !== undefined) this.failures.push(process.failure);
   }

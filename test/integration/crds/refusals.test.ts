@@ -18,23 +18,63 @@ beforeAll(async () => {
 });
 afterAll(() => kit.close());
 
-const minimal = (name: string, spec: object = {}) => kit.run(name, { runtimeProfileRef: { name: 'p' }, image: 'busybox', command: ['true'], ...spec });
+const minimal = (name: string, spec: object = {}) =>
+  kit.run(name, { runtimeProfileRef: { name: 'p' }, image: 'busybox', command: ['true'], ...spec });
 
 describe('a WorldRun is refused with words that say what would be right', () => {
   test.for<[string, object, RegExp]>([
     ['an unknown field', { imge: 'x' }, /unknown field "spec\.imge"/],
     ['a field of the wrong type', { nodes: 'three' }, /spec\.nodes/],
     ['a number out of range', { nodes: 0 }, /spec\.nodes.*greater than or equal to 1/],
-    ['an artifact path with ..', { outputs: { artifacts: [{ name: 'a', path: 'x/../../etc' }] } }, /must stay below its folder: remove the "\.\." segments/],
-    ['an absolute artifact path', { outputs: { artifacts: [{ name: 'a', path: '/etc/passwd' }] } }, /spec\.outputs\.artifacts\[0\]\.path/],
-    ['two artifacts of one name', { outputs: { artifacts: [{ name: 'a', path: 'x' }, { name: 'a', path: 'y' }] } }, /Duplicate value/],
-    ['two sources', { source: { git: { url: 'https://example.com/x.git' }, configMap: { name: 'c' } } }, /a source is exactly one of git, configMap/],
-    ['a git URL with a password', { source: { git: { url: 'https://me:secret@example.com/x.git' } } }, /put credentials into the Secret/],
+    [
+      'an artifact path with ..',
+      { outputs: { artifacts: [{ name: 'a', path: 'x/../../etc' }] } },
+      /must stay below its folder: remove the "\.\." segments/,
+    ],
+    [
+      'an absolute artifact path',
+      { outputs: { artifacts: [{ name: 'a', path: '/etc/passwd' }] } },
+      /spec\.outputs\.artifacts\[0\]\.path/,
+    ],
+    [
+      'two artifacts of one name',
+      {
+        outputs: {
+          artifacts: [
+            { name: 'a', path: 'x' },
+            { name: 'a', path: 'y' },
+          ],
+        },
+      },
+      /Duplicate value/,
+    ],
+    [
+      'two sources',
+      { source: { git: { url: 'https://example.com/x.git' }, configMap: { name: 'c' } } },
+      /a source is exactly one of git, configMap/,
+    ],
+    [
+      'a git URL with a password',
+      { source: { git: { url: 'https://me:secret@example.com/x.git' } } },
+      /put credentials into the Secret/,
+    ],
     ['a git URL of another scheme', { source: { git: { url: 'file:///etc' } } }, /spec\.source\.git\.url/],
-    ['a volume of two kinds', { volumes: [{ name: 'v', mountPath: '/v', configMap: { name: 'c' }, secret: { secretName: 's' } }] }, /exactly one of persistentVolumeClaim, configMap, secret/],
-    ['a volume over our folders', { volumes: [{ name: 'v', mountPath: '/worldflux/output', configMap: { name: 'c' } }] }, /mount the volume elsewhere/],
+    [
+      'a volume of two kinds',
+      { volumes: [{ name: 'v', mountPath: '/v', configMap: { name: 'c' }, secret: { secretName: 's' } }] },
+      /exactly one of persistentVolumeClaim, configMap, secret/,
+    ],
+    [
+      'a volume over our folders',
+      { volumes: [{ name: 'v', mountPath: '/worldflux/output', configMap: { name: 'c' } }] },
+      /mount the volume elsewhere/,
+    ],
     ['an environment name with a dash', { env: [{ name: 'A-B', value: '1' }] }, /spec\.env\[0\]\.name/],
-    ['a retry for a reason that is no reason', { retry: { onReasons: ['BadMood'] } }, /spec\.retry\.onReasons\[0\]: Unsupported value/],
+    [
+      'a retry for a reason that is no reason',
+      { retry: { onReasons: ['BadMood'] } },
+      /spec\.retry\.onReasons\[0\]: Unsupported value/,
+    ],
     ['a task in capitals', { task: 'Rollout' }, /spec\.task/],
   ])('%s', async ([, spec, words]) => {
     expect(await kit.refusal(minimal('refused', spec))).toMatch(words);
@@ -43,13 +83,17 @@ describe('a WorldRun is refused with words that say what would be right', () => 
 
 describe('a RuntimeProfile is refused', () => {
   test('without the block that its runtime names', async () => {
-    expect(await kit.refusal({ ...kit.profile('p', {}), spec: { runtime: 'local' } })).toMatch(/runtime "local" needs the block spec\.local/);
+    expect(await kit.refusal({ ...kit.profile('p', {}), spec: { runtime: 'local' } })).toMatch(
+      /runtime "local" needs the block spec\.local/,
+    );
   });
   test('with the block of a runtime that this release does not have', async () => {
     expect(await kit.refusal(kit.profile('p', {}, { modal: {} }))).toMatch(/unknown field "spec\.modal"/);
   });
   test('with a price that is no amount', async () => {
-    expect(await kit.refusal(kit.profile('p', {}, { pricing: { usdPerGPUHour: 'cheap' } }))).toMatch(/spec\.pricing\.usdPerGPUHour/);
+    expect(await kit.refusal(kit.profile('p', {}, { pricing: { usdPerGPUHour: 'cheap' } }))).toMatch(
+      /spec\.pricing\.usdPerGPUHour/,
+    );
   });
 });
 
@@ -79,10 +123,14 @@ describe('once it exists', () => {
       runKey: 'k',
       dryRun: true,
     };
-    const fixed = Object.keys(worldRunSpecShape).filter((field) => !(MUTABLE_FIELDS as readonly string[]).includes(field));
+    const fixed = Object.keys(worldRunSpecShape).filter(
+      (field) => !(MUTABLE_FIELDS as readonly string[]).includes(field),
+    );
     expect(Object.keys(other).toSorted()).toEqual(fixed.toSorted());
     for (const [field, value] of Object.entries(other)) {
-      await expect(kit.patch('fixed', { [field]: value }), field).rejects.toThrow(`spec.${field} cannot change once the run exists`);
+      await expect(kit.patch('fixed', { [field]: value }), field).rejects.toThrow(
+        `spec.${field} cannot change once the run exists`,
+      );
     }
   });
 
@@ -98,7 +146,11 @@ describe('once it exists', () => {
     await kit.apply(minimal('fresh'));
     const { status } = await kit.get('fresh');
     expect(status?.phase).toBe('Pending');
-    expect(status?.conditions?.map((c) => `${c.type}=${c.status}`)).toEqual(['Ready=False', 'Reconciling=True', 'Finished=False']);
+    expect(status?.conditions?.map((c) => `${c.type}=${c.status}`)).toEqual([
+      'Ready=False',
+      'Reconciling=True',
+      'Finished=False',
+    ]);
   });
 });
 
@@ -109,19 +161,34 @@ describe('the status', () => {
     { type: 'Succeeded', status: succeeded, reason, lastTransitionTime: at },
   ];
   const write = async (name: string, status: WorldRun['status']) =>
-    kit.client.apply(WORLD_RUNS, { apiVersion: 'worldflux.ai/v1alpha1', kind: 'WorldRun', metadata: { namespace: kit.namespace, name }, status } as WorldRun, {
-      subresource: 'status',
-      fieldManager: MANAGER,
-      force: true,
-    });
+    kit.client.apply(
+      WORLD_RUNS,
+      {
+        apiVersion: 'worldflux.ai/v1alpha1',
+        kind: 'WorldRun',
+        metadata: { namespace: kit.namespace, name },
+        status,
+      } as WorldRun,
+      {
+        subresource: 'status',
+        fieldManager: MANAGER,
+        force: true,
+      },
+    );
 
   test('of a finished run never changes how it ended, by nobody', async () => {
     await kit.apply(minimal('ended'));
     await write('ended', { epoch: 3, conditions: conditions('True', 'Completed') });
-    await expect(write('ended', { epoch: 3, conditions: conditions('False', 'NonZeroExit') })).rejects.toThrow('a finished run never changes how it ended');
-    await expect(write('ended', { epoch: 3, conditions: [] })).rejects.toThrow('a finished run never changes how it ended');
+    await expect(write('ended', { epoch: 3, conditions: conditions('False', 'NonZeroExit') })).rejects.toThrow(
+      'a finished run never changes how it ended',
+    );
+    await expect(write('ended', { epoch: 3, conditions: [] })).rejects.toThrow(
+      'a finished run never changes how it ended',
+    );
     const edit = { merge: { status: { conditions: [] } } };
-    await expect(kit.client.patch(WORLD_RUNS, { namespace: kit.namespace, name: 'ended' }, edit, { subresource: 'status' })).rejects.toThrow('a finished run never changes');
+    await expect(
+      kit.client.patch(WORLD_RUNS, { namespace: kit.namespace, name: 'ended' }, edit, { subresource: 'status' }),
+    ).rejects.toThrow('a finished run never changes');
   });
 
   test('is refused from a leader whose time has passed', async () => {
@@ -141,6 +208,8 @@ describe('the status', () => {
   test('keeps a recorded manifest digest', async () => {
     await kit.apply(minimal('recorded'));
     await write('recorded', { epoch: 1, manifestDigest: 'sha256:a' });
-    await expect(write('recorded', { epoch: 1, manifestDigest: 'sha256:b' })).rejects.toThrow('a recorded manifest never changes');
+    await expect(write('recorded', { epoch: 1, manifestDigest: 'sha256:b' })).rejects.toThrow(
+      'a recorded manifest never changes',
+    );
   });
 });

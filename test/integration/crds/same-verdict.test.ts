@@ -39,7 +39,12 @@ const FULL_RUN: Json = {
   volumes: [{ name: 'v', mountPath: '/v', configMap: { name: 'c' } }],
   source: { git: { url: 'https://example.com/x.git', ref: 'main', path: '.', secretRef: { name: 's' } } },
   datasets: [{ id: 'd', revision: 'r' }],
-  outputs: { metricsFile: 'm.json', seriesFile: 's.jsonl', ranks: 'All', artifacts: [{ name: 'a', path: 'x/**', commit: true }] },
+  outputs: {
+    metricsFile: 'm.json',
+    seriesFile: 's.jsonl',
+    ranks: 'All',
+    artifacts: [{ name: 'a', path: 'x/**', commit: true }],
+  },
   timeouts: { queueSeconds: 1, startupSeconds: 1, runSeconds: 1, uploadSeconds: 1 },
   retry: { maxAttempts: 2, onReasons: ['Preempted'] },
   runKey: 'k',
@@ -78,7 +83,15 @@ const FULL_PROFILE: Json = {
   },
   allowedNamespaces: { matchLabels: { a: 'b' }, matchExpressions: [{ key: 'a', operator: 'In', values: ['b'] }] },
   providerEnv: [{ name: 'HF_TOKEN', secretKeyRef: { name: 's', key: 'k' } }],
-  limits: { maxRunSeconds: 1, maxUploadSeconds: 1, maxCostUSDPerRun: '1.5', maxConcurrentRuns: 1, maxConcurrentRunsPerNamespace: 1, maxArtifactBytes: '1Gi', maxStoredBytesPerNamespace: '1Ti' },
+  limits: {
+    maxRunSeconds: 1,
+    maxUploadSeconds: 1,
+    maxCostUSDPerRun: '1.5',
+    maxConcurrentRuns: 1,
+    maxConcurrentRunsPerNamespace: 1,
+    maxArtifactBytes: '1Gi',
+    maxStoredBytesPerNamespace: '1Ti',
+  },
   pricing: { usdPerGPUHour: '2.45', usdPerNodeHour: '0' },
   retention: { policy: 'Delete', expireSeconds: 1, afterDeleteSeconds: 0 },
   onNodeLost: 'Wait',
@@ -88,7 +101,9 @@ const FULL_PROFILE: Json = {
 
 function paths(value: Json, at: (string | number)[] = []): (string | number)[][] {
   if (typeof value !== 'object') return [at];
-  const children = Array.isArray(value) ? value.map((v, i) => paths(v, [...at, i])) : Object.entries(value).map(([k, v]) => paths(v, [...at, k]));
+  const children = Array.isArray(value)
+    ? value.map((v, i) => paths(v, [...at, i]))
+    : Object.entries(value).map(([k, v]) => paths(v, [...at, k]));
   return [...(at.length > 0 ? [at] : []), ...children.flat()];
 }
 
@@ -105,7 +120,22 @@ function set(value: Json, [head, ...rest]: (string | number)[], to: Json | undef
 
 /** No null: the API server prunes it before anything is checked. */
 const odd: fc.Arbitrary<Json> = fc.oneof(
-  fc.constantFrom<Json>('', 'x', 'UPPER', '-', 'a b', '../x', 'a/../b', '/abs', 'x'.repeat(300), 'ä', '0', '1.5', '1Gi', '1e3'),
+  fc.constantFrom<Json>(
+    '',
+    'x',
+    'UPPER',
+    '-',
+    'a b',
+    '../x',
+    'a/../b',
+    '/abs',
+    'x'.repeat(300),
+    'ä',
+    '0',
+    '1.5',
+    '1Gi',
+    '1e3',
+  ),
   fc.constantFrom<Json>(0, 1, -1, 1.5, 2_147_483_647, 2_147_483_648, 1e15),
   fc.boolean(),
   fc.constantFrom<Json>([], ['x'], [1], {}, { x: 'y' }, { x: 1 }),
@@ -119,12 +149,26 @@ test.for([
   { kind: 'RuntimeProfile', type: RUNTIME_PROFILES, schema: runtimeProfileSpec, full: FULL_PROFILE },
 ])('zod and the API server agree on any $kind', async ({ kind, type, schema, full }) => {
   const places = paths(full);
-  const mutation = fc.record({ at: fc.constantFrom(...places), to: fc.option(odd, { nil: undefined }), extra: fc.constantFrom(undefined, undefined, undefined, 'surprise') });
+  const mutation = fc.record({
+    at: fc.constantFrom(...places),
+    to: fc.option(odd, { nil: undefined }),
+    extra: fc.constantFrom(undefined, undefined, undefined, 'surprise'),
+  });
   let agreed = { taken: 0, refused: 0 };
   const property = fc.asyncProperty(fc.array(mutation, { maxLength: 2 }), async (mutations) => {
     let spec: Json = full;
-    for (const { at, to, extra } of mutations) spec = set(spec, extra === undefined ? at : [...at.slice(0, -1), extra], to ?? (extra === undefined ? undefined : 'x'));
-    const object = { apiVersion: 'worldflux.ai/v1alpha1', kind, metadata: { name: 'generated', ...(type.namespaced && { namespace: kit.namespace }) }, spec };
+    for (const { at, to, extra } of mutations)
+      spec = set(
+        spec,
+        extra === undefined ? at : [...at.slice(0, -1), extra],
+        to ?? (extra === undefined ? undefined : 'x'),
+      );
+    const object = {
+      apiVersion: 'worldflux.ai/v1alpha1',
+      kind,
+      metadata: { name: 'generated', ...(type.namespaced && { namespace: kit.namespace }) },
+      spec,
+    };
     const zod = schema.safeParse(spec);
     let refusal: string | undefined;
     try {
@@ -135,7 +179,10 @@ test.for([
     }
     if (zod.success && refusal !== undefined && CEL.test(refusal)) return;
     agreed = { taken: agreed.taken + Number(zod.success), refused: agreed.refused + Number(!zod.success) };
-    expect({ taken: refusal === undefined, words: refusal }, JSON.stringify(zod.error?.issues)).toEqual({ taken: zod.success, words: refusal });
+    expect({ taken: refusal === undefined, words: refusal }, JSON.stringify(zod.error?.issues)).toEqual({
+      taken: zod.success,
+      words: refusal,
+    });
   });
   await fc.assert(property, { numRuns: 400, verbose: 1 });
   console.log(`${kind}: ${agreed.taken} taken and ${agreed.refused} refused by both`);

@@ -13,7 +13,11 @@ export class PodPlayer {
 
   async start(run: string): Promise<void> {
     const startedAt = now();
-    await this.#patch(run, { phase: 'Running', conditions: [{ type: 'PodScheduled', status: 'True', lastTransitionTime: startedAt }], containerStatuses: [container({ running: { startedAt } })] });
+    await this.#patch(run, {
+      phase: 'Running',
+      conditions: [{ type: 'PodScheduled', status: 'True', lastTransitionTime: startedAt }],
+      containerStatuses: [container({ running: { startedAt } })],
+    });
   }
 
   async end(run: string, exitCode: number): Promise<void> {
@@ -31,7 +35,12 @@ export class PodPlayer {
     const until = Date.now() + 30_000;
     for (;;) {
       for await (const pod of client.list(PODS, { namespace, labelSelector: `worldflux.ai/run=${run}` })) {
-        await client.patch(PODS, { namespace, name: pod.metadata!.name! }, { merge: { status } }, { subresource: 'status' });
+        await client.patch(
+          PODS,
+          { namespace, name: pod.metadata!.name! },
+          { merge: { status } },
+          { subresource: 'status' },
+        );
         return;
       }
       if (Date.now() > until) throw new Error(`run ${run} has no pod`);
@@ -41,4 +50,11 @@ export class PodPlayer {
 }
 
 const now = (): string => new Date().toISOString().replace(/\.\d+Z/, 'Z');
-const container = (state: object): object => ({ name: USER_CONTAINER, image: 'busybox:1', imageID: '', ready: false, restartCount: 0, state });
+const container = (state: object): object => ({
+  name: USER_CONTAINER,
+  image: 'busybox:1',
+  imageID: '',
+  ready: false,
+  restartCount: 0,
+  state,
+});

@@ -6,7 +6,12 @@ import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { JOBS, PODS } from '../../../src/kube/resource.ts';
 import { attachCluster, type Cluster } from '../../cluster/index.ts';
 import { condition, Kit } from '../../e2e/kit.ts';
-import { freePort, startOperator, type OperatorProcess, type OperatorProcessOptions } from '../../e2e/operator-process.ts';
+import {
+  freePort,
+  startOperator,
+  type OperatorProcess,
+  type OperatorProcessOptions,
+} from '../../e2e/operator-process.ts';
 import { installCrds } from '../install-crds.ts';
 import { PodPlayer } from './pod-player.ts';
 
@@ -63,7 +68,12 @@ async function audited(mark: number): Promise<Write[]> {
     .split('\n')
     .filter((line) => line.startsWith('{') && line.endsWith('}'))
     .map((line) => JSON.parse(line) as AuditEvent)
-    .filter((event) => event.stage === 'ResponseComplete' && event.userAgent?.startsWith('worldflux-operator/') === true && WRITES.has(event.verb))
+    .filter(
+      (event) =>
+        event.stage === 'ResponseComplete' &&
+        event.userAgent?.startsWith('worldflux-operator/') === true &&
+        WRITES.has(event.verb),
+    )
     .filter((event) => event.objectRef?.resource !== 'leases')
     .map(({ verb, objectRef = {}, responseStatus }) => ({
       what: `${verb} ${objectRef.resource}${objectRef.subresource === undefined ? '' : `/${objectRef.subresource}`} ${responseStatus?.code}`,
@@ -77,7 +87,10 @@ async function writes(from: number, run: string, patches: number, everywhere = f
   const until = Date.now() + 10_000;
   for (;;) {
     const all = await audited(from);
-    if (all.filter((w) => w.name === run && w.what.startsWith('patch worldruns/status')).length >= patches || Date.now() > until) {
+    if (
+      all.filter((w) => w.name === run && w.what.startsWith('patch worldruns/status')).length >= patches ||
+      Date.now() > until
+    ) {
       return all.filter((w) => everywhere || w.namespace === kit.namespace).map((w) => w.what);
     }
     await sleep(20);
@@ -92,7 +105,11 @@ test('a run on the happy path costs three writes: the Job, running, the end', as
   await kit.until('happy', (r) => condition(r, 'Ready')?.reason === 'Running');
   await pods.end('happy', 0);
   await kit.finished('happy');
-  expect(await writes(from, 'happy', 2)).toEqual(['create jobs 201', 'patch worldruns/status 200', 'patch worldruns/status 200']);
+  expect(await writes(from, 'happy', 2)).toEqual([
+    'create jobs 201',
+    'patch worldruns/status 200',
+    'patch worldruns/status 200',
+  ]);
 });
 
 test('a run whose pod is over at once costs two', async () => {
@@ -140,10 +157,21 @@ test('a status edited by hand is put right, and starts nothing', async () => {
   await kit.apply(kit.shell('edited', 'writes', 'true'));
   await pods.start('edited');
   await kit.until('edited', (r) => condition(r, 'Ready')?.reason === 'Running');
-  await kit.cluster.kubectl(['-n', kit.namespace, 'patch', 'worldrun', 'edited', '--subresource=status', '--type=merge', '-p', '{"status":{"phase":"Pending","conditions":[],"attempts":[]}}']);
+  await kit.cluster.kubectl([
+    '-n',
+    kit.namespace,
+    'patch',
+    'worldrun',
+    'edited',
+    '--subresource=status',
+    '--type=merge',
+    '-p',
+    '{"status":{"phase":"Pending","conditions":[],"attempts":[]}}',
+  ]);
   await kit.until('edited', (r) => condition(r, 'Ready')?.reason === 'Running' && r.status?.attempts?.length === 1);
   let jobs = 0;
-  for await (const job of kit.client.list(JOBS, { namespace: kit.namespace })) jobs += Number(job.metadata?.labels?.['worldflux.ai/run'] === 'edited');
+  for await (const job of kit.client.list(JOBS, { namespace: kit.namespace }))
+    jobs += Number(job.metadata?.labels?.['worldflux.ai/run'] === 'edited');
   expect(jobs).toBe(1);
   await pods.end('edited', 0);
   expect((await kit.finished('edited')).status).toMatchObject({ phase: 'Succeeded', attemptCount: 1 });
@@ -153,7 +181,18 @@ test('a finished run makes no event, a failed one makes one', async () => {
   await kit.apply(kit.shell('failing', 'writes', 'false'));
   await pods.end('failing', 2);
   await kit.finished('failing');
-  const events = await kit.cluster.kubectl(['-n', kit.namespace, 'get', 'events', '-o', 'jsonpath={range .items[?(@.involvedObject.kind=="WorldRun")]}{.involvedObject.name}={.reason} {end}']);
+  const events = await kit.cluster.kubectl([
+    '-n',
+    kit.namespace,
+    'get',
+    'events',
+    '-o',
+    'jsonpath={range .items[?(@.involvedObject.kind=="WorldRun")]}{.involvedObject.name}={.reason} {end}',
+  ]);
   expect(events.trim().split(' ')).toEqual(['failing=NonZeroExit']);
-  for await (const pod of kit.client.list(PODS, { namespace: kit.namespace, labelSelector: 'worldflux.ai/run=failing' })) expect(pod.status?.phase).toBe('Failed');
+  for await (const pod of kit.client.list(PODS, {
+    namespace: kit.namespace,
+    labelSelector: 'worldflux.ai/run=failing',
+  }))
+    expect(pod.status?.phase).toBe('Failed');
 });

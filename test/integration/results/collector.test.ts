@@ -23,6 +23,15 @@ const STORES: [string, () => Promise<StoreUnderTest>][] = [
 ];
 const sha256 = (bytes: Buffer): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 
+function outputs(...artifacts: [name: string, path: string][]): CollectTask['outputs'] {
+  return {
+    metricsFile: 'metrics.json',
+    seriesFile: 'metrics.jsonl',
+    artifacts: artifacts.map(([name, path]) => ({ name, path, commit: name === 'public' })),
+    ranks: 'Zero',
+  };
+}
+
 describe.each(STORES)('a collector and a gateway over %s', (kind, start) => {
   let under: StoreUnderTest;
   let operator: Operator;
@@ -40,13 +49,6 @@ describe.each(STORES)('a collector and a gateway over %s', (kind, start) => {
     onTestFinished(() => pod.remove());
     return pod;
   }
-
-  const outputs = (...artifacts: [name: string, path: string][]): CollectTask['outputs'] => ({
-    metricsFile: 'metrics.json',
-    seriesFile: 'metrics.jsonl',
-    artifacts: artifacts.map(([name, path]) => ({ name, path, commit: name === 'public' })),
-    ranks: 'Zero',
-  });
 
   async function stored(artifact: StoredArtifact | undefined): Promise<Buffer> {
     const object = await under.store.get(artifact?.path ?? 'none');

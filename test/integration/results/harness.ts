@@ -14,15 +14,18 @@ import { ResultsHub } from '../../../src/results/hub.ts';
 const INSTALLATION = 'test';
 const MAIN = join(import.meta.dirname, '../../../src/main.ts');
 
+function encoded(value: object): string {
+  return Buffer.from(JSON.stringify(value)).toString('base64url');
+}
+
 /** Knows the tokens it made, as the API server does; counts how often it is asked. */
 class Tokens implements TokenReviewer {
   asked = 0;
   readonly #known = new Map<string, { audience: string; podUid: string; namespace: string }>();
 
   issue(audience: string, podUid: string, namespace: string, seconds = 3600): string {
-    const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
     const payload = { aud: [audience], exp: Math.floor(Date.now() / 1000) + seconds, jti: randomUUID() };
-    const token = `${part({ alg: 'RS256' })}.${part(payload)}.c2lnbmF0dXJl`;
+    const token = `${encoded({ alg: 'RS256' })}.${encoded(payload)}.c2lnbmF0dXJl`;
     this.#known.set(token, { audience, podUid, namespace });
     return token;
   }
