@@ -651,6 +651,18 @@ describe('a node that does not answer', () => {
   });
 });
 
+describe('a list of attempts that was emptied by hand', () => {
+  test('the newest Job is the present attempt, nothing starts beside it', () => {
+    const wiped = aRun().pinnedTo('cpu', DIGEST).status({ attemptCount: 2, attempts: [] });
+    const jobs = [job.failed(5), aJob().ofAttempt(2).started(20)];
+    const pods = [aPod().running(1).exited(3), aPod().ofJob('job-2').running(22)];
+    expect(decided({ now: 30, run: wiped, jobs, pods })).toMatchObject({
+      do: 'writeStatus',
+      attempt: { number: 2, jobUID: 'job-2' },
+    });
+  });
+});
+
 describe('a Job that is gone', () => {
   const scene: Scene = { now: 20, run: running, jobs: [], pods: [aPod().running(2).gone()] };
   const sure = { ...noLog, gone: new Set(['job-1']), loaded: new Set([1]) };

@@ -128,7 +128,7 @@ export function currentAttempt(world: Pick<World, 'run' | 'jobs' | 'memory'>): {
   // A Job of an attempt that the status does not list (its list was edited by hand) is still the present one: nothing
   // may start beside it. A queue that evicts a run keeps its Job: the next attempt runs on the same one.
   const job =
-    jobs.find((j) => j.attempt > closed) ??
+    jobs.filter((j) => j.attempt > closed).toSorted((a, b) => b.attempt - a.attempt)[0] ??
     (last?.reason === UNCOUNTED.requeued ? jobs.find((j) => j.uid === last.jobUID) : undefined);
   const next = Math.max(closed, run.status.attemptCount ?? 0) + 1;
   const number = job === undefined || job.attempt <= closed ? next : job.attempt;
