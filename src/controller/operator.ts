@@ -119,6 +119,7 @@ export async function runOperator(
     installation: id,
     operatorNamespace: namespace,
     waitsForSync: (run) => sync.waitsFor(run),
+    heldForSync: (clientRunId) => sync.holds(clientRunId),
     usage,
     onError: (what, err) => log.warn({ err }, what),
   });

@@ -14,6 +14,8 @@ export interface RetentionOptions {
   installation: string;
   operatorNamespace: string;
   waitsForSync(run: SettledRun): boolean;
+  /** What is stored of a deleted run is still needed upstream. */
+  heldForSync(clientRunId: string): boolean;
   usage: Usage;
   onError(what: string, error: unknown): void;
 }
@@ -73,7 +75,7 @@ export class Retention {
       await cluster.deletePin({ namespace: operatorNamespace, name: pin.name, uid: pin.uid });
     }
     const waiting = this.#waiting();
-    for (const run of await removeDue(store, now, (id) => waiting.has(id), signal))
+    for (const run of await removeDue(store, now, (id) => waiting.has(id) || this.#o.heldForSync(id), signal))
       await usage.removed(run.namespace, run.clientRunId, signal);
     await store.sweep(UPLOAD_AGE_MS, signal);
   }

@@ -62,8 +62,9 @@ export function recordOf(
   const collects = from !== undefined && from.spec.local?.collect !== 'Disabled';
   const started = attempts.some((a) => a.number === ending.resultsOf && a.startedAt !== undefined);
   const verdict = verdictOf(world, collects, collected, { started, log: log !== undefined });
-  // A runKey promises that the run is found again; a run without results and key needs no record.
-  const keeps = collects || run.spec.runKey !== undefined;
+  // A runKey promises that the run is found again, and a manifest too large for the status must be whole somewhere; a
+  // run without results, key and such a manifest needs no record.
+  const keeps = collects || run.spec.runKey !== undefined || bytes(manifest) > MANIFEST_INLINE_BYTES;
   return {
     verdict,
     keeps,

@@ -56,6 +56,11 @@ export class Cleanup {
     return this.#busy.has(clientRunId);
   }
 
+  /** What is stored of the run is still needed to take its uploads back. */
+  holds(clientRunId: string): boolean {
+    return this.#due.has(clientRunId);
+  }
+
   get size(): number {
     return this.#due.size;
   }

@@ -133,6 +133,11 @@ export class SyncQueue {
     return this.#schedule.running;
   }
 
+  /** Uploads of this deleted run are still to be taken back. */
+  holds(clientRunId: string): boolean {
+    return this.#cleanup.holds(clientRunId);
+  }
+
   /** Deleted runs whose uploads are still to be taken back. */
   get cleaningUp(): number {
     return this.#cleanup.size;

@@ -58,6 +58,11 @@ export class Sync {
     );
   }
 
+  /** Uploads of a deleted run are still to be taken back: its results may not go yet. */
+  holds(clientRunId: string): boolean {
+    return this.#queue?.holds(clientRunId) === true;
+  }
+
   /** Call while this process leads and the caches are complete; answers how to stop. */
   start(): () => Promise<void> {
     const { caches, client, assertLeader, store, operatorNamespace, settings } = this.#o;
