@@ -3,6 +3,7 @@ import type { StoredLog } from '../crds/world-run-status.ts';
 import type { AttemptKey, AttemptResults, CollectedResult, Progress, RunAttempt, RunStore } from './contract.ts';
 import { JSON_TYPE, jsonBytes, readJson } from './documents.ts';
 import { logRecordKey, resultKey } from './keys.ts';
+import { isStoreError } from './store/errors.ts';
 
 interface Entry {
   runUid: string | undefined;
@@ -64,12 +65,10 @@ export class ResultsHub {
     const entry = this.#entry(key);
     const first = entry.results.get(result.rank);
     if (first !== undefined) return first;
-    const at = resultKey(key, result.rank);
-    const stored = (await readJson(this.#store, at, signal)) as CollectedResult | undefined;
-    if (stored === undefined) await this.#store.put(at, jsonBytes(result), JSON_TYPE, signal);
-    entry.results.set(result.rank, stored ?? result);
+    const stored = await this.#putOnce(resultKey(key, result.rank), result, signal);
+    entry.results.set(result.rank, stored);
     this.#changed(key);
-    return stored ?? result;
+    return stored;
   }
 
   /** Rank 0's progress stands for the run. */
@@ -96,6 +95,17 @@ export class ResultsHub {
   /** Drops every attempt of a run from memory; the store is untouched. */
   forget(clientRunId: string): void {
     for (const name of this.#entries.keys()) if (name.startsWith(`${clientRunId}/`)) this.#entries.delete(name);
+  }
+
+  /** What is stored then: this, or what was there before. */
+  async #putOnce(at: string, result: CollectedResult, signal?: AbortSignal): Promise<CollectedResult> {
+    try {
+      await this.#store.put(at, jsonBytes(result), JSON_TYPE, signal);
+      return result;
+    } catch (error) {
+      if (!isStoreError(error, 'conflict')) throw error;
+      return (await readJson(this.#store, at, signal)) as CollectedResult;
+    }
   }
 
   #entry(key: RunAttempt): Entry {

@@ -144,8 +144,9 @@ export class Handlers {
   async #result({ task, rank, podUid, req, res }: Call): Promise<void> {
     const post = checked(resultPost, await readJsonBody(req, 1024 * KIB, BODY_TIMEOUT));
     const { metrics, metricsOmitted, metricsProblem, series } = post;
-    const artifacts: StoredArtifact[] = [];
-    for (const artifact of post.artifacts) artifacts.push(await this.#verified(task, rank, artifact as StoredArtifact));
+    const artifacts = await Promise.all(
+      post.artifacts.map((artifact) => this.#verified(task, rank, artifact as StoredArtifact)),
+    );
     const seriesThere = series !== undefined && (await this.#isStored(task, rank, series.path, series.bytes));
     await this.#hub.accept(task, {
       rank,

@@ -69,6 +69,8 @@ const LONGEST_INTERVAL = 60_000;
 const WANTED_PER_READ = 4 * 2 ** 20;
 const MOST_PER_READ = 8 * 2 ** 20;
 const MOST_READS_AT_ONCE = 4;
+/** Each holds a few megabytes at most; the others wait for their turn. */
+const MOST_FINAL_READS_AT_ONCE = 16;
 /** Bytes of all logs in memory. */
 const MEMORY = 64 * 2 ** 20;
 const READ_TIMEOUT = 60_000;
@@ -86,6 +88,8 @@ export class LogCapture {
   readonly #tracked = new Map<string, Tracked>();
   readonly #timer: NodeJS.Timeout;
   #reads = 0;
+  #finalReads = 0;
+  readonly #waiting: (() => void)[] = [];
 
   constructor(options: LogCaptureOptions) {
     this.#options = options;
@@ -129,7 +133,7 @@ export class LogCapture {
     if (known !== undefined) return known;
     const tracked = this.#tracked.get(nameOf(key, rank));
     if (tracked === undefined) throw new Error(`rank ${rank} of attempt ${key.attempt} is not tracked`);
-    tracked.finished ??= this.#finish(tracked).catch((error: unknown) => {
+    tracked.finished ??= this.#inTurn(() => this.#finish(tracked)).catch((error: unknown) => {
       // A store that was away is tried again by the next call.
       tracked.finished = undefined;
       throw error;
@@ -199,6 +203,21 @@ export class LogCapture {
     }
     const wait = taken === 0 ? LONGEST_INTERVAL / 2 : (WANTED_PER_READ / taken) * elapsed;
     tracked.dueAt = performance.now() + Math.min(LONGEST_INTERVAL, Math.max(SHORTEST_INTERVAL, wait));
+  }
+
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    while (this.#finalReads >= MOST_FINAL_READS_AT_ONCE) {
+      await new Promise<void>((resolve) => {
+        this.#waiting.push(resolve);
+      });
+    }
+    this.#finalReads += 1;
+    try {
+      return await work();
+    } finally {
+      this.#finalReads -= 1;
+      this.#waiting.shift()?.();
+    }
   }
 
   async #finish(tracked: Tracked): Promise<StoredLog> {

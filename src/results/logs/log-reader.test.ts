@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { fingerprint } from '../../telemetry/fingerprints.ts';
 import { kubeError } from '../../kube/errors.ts';
 import { ResultsHub } from '../hub.ts';
@@ -261,6 +261,59 @@ describe('capturing logs of pods', () => {
     const { path, complete } = await logs.finish(ATTEMPT, 0);
     expect((await stored(path)).toString()).toBe(log.text());
     expect(complete).toBe(true);
+  });
+
+  it('reads a live log in time, so that what the kubelet rotates away is kept', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const log = new KubeletLog();
+    const asked: (number | undefined)[] = [];
+    let answered: () => void = () => undefined;
+    const logs = capture(log, {
+      readLog: async ({ sinceTime, limitBytes }) => {
+        asked.push(limitBytes);
+        const stream = log.open(sinceTime, limitBytes);
+        stream.once('close', () => answered());
+        return stream;
+      },
+    });
+    const read = (): Promise<void> =>
+      new Promise((resolve) => {
+        answered = resolve;
+      });
+    log.write(['one']);
+    logs.track(ATTEMPT, POD);
+    vi.advanceTimersByTime(60_000);
+    expect(asked).toEqual([]);
+    logs.track(ATTEMPT, { ...POD, startedAt: '2026-01-01T00:00:00Z' });
+    const first = read();
+    vi.advanceTimersByTime(1_000);
+    await first;
+    log.rotate();
+    log.write(['two']);
+    const { path } = await logs.finish(ATTEMPT, 0);
+    expect(asked).toEqual([8 * 2 ** 20, undefined]);
+    expect((await stored(path)).toString()).toMatch(/^one\n--- gap: .* ---\ntwo\n$/);
+  });
+
+  it('finishes many logs, a few at a time', async () => {
+    const log = new KubeletLog();
+    log.write(['x']);
+    let [open, most] = [0, 0];
+    const logs = capture(log, {
+      readLog: async () => {
+        open += 1;
+        most = Math.max(most, open);
+        const stream = log.open();
+        stream.once('close', () => (open -= 1));
+        return stream;
+      },
+    });
+    const ranks = Array.from({ length: 60 }, (_, rank) => rank);
+    for (const rank of ranks) logs.track(ATTEMPT, { ...POD, uid: `p${rank}`, rank });
+    const records = await Promise.all(ranks.map((rank) => logs.finish(ATTEMPT, rank)));
+    expect(records.every(({ complete }) => complete)).toBe(true);
+    expect(most).toBeLessThanOrEqual(16);
   });
 
   it('drops what it has of a run', async () => {
