@@ -33,11 +33,6 @@ export function toStructural(node: Json, path = ''): Json {
       case '$schema':
       case 'id':
         break;
-      case 'propertyNames':
-        if (isObject(value) && ('pattern' in value || 'enum' in value)) {
-          throw new Error(`${path}: a CRD cannot restrict the keys of a map; check them with CEL`);
-        }
-        break;
       case 'additionalProperties':
         if (value === false) break;
         if (isObject(value) && Object.keys(value).length > 0) {
@@ -74,7 +69,17 @@ export function toStructural(node: Json, path = ''): Json {
   return out;
 }
 
+function refuseKeyRules(node: Json, path: string): void {
+  const { propertyNames } = node;
+  if (isObject(propertyNames) && ('pattern' in propertyNames || 'enum' in propertyNames)) {
+    throw new Error(`${path}: a CRD cannot restrict the keys of a map; check them with CEL`);
+  }
+  for (const [key, child] of Object.entries(node)) if (isObject(child)) refuseKeyRules(child, `${path}.${key}`);
+}
+
 export function structuralSchema(schema: z.ZodType): Json {
+  // In the OpenAPI form zod itself drops what it says of a map's keys; only the newer form shows that it is there.
+  refuseKeyRules(z.toJSONSchema(schema, { io: 'input' }) as Json, '');
   return toStructural(z.toJSONSchema(schema, { target: 'openapi-3.0', io: 'input' }) as Json);
 }
 

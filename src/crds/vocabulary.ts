@@ -55,7 +55,6 @@ export const REFUSED_REASONS = {
   OverrideNotAllowed: 'The run sets a field beyond what the profile allows it to set.',
   EnvNotAllowed: 'The run forwards a provider variable that the profile’s allowlist does not hold.',
   ImageMissing: 'Neither the run nor its profile names an image.',
-  CommandMissing: 'The run names no command and the profile does not allow the image’s own.',
   VRAMFloorNotMet: 'The adapter needs more GPU memory than the profile has.',
   AdapterUnknown: 'The profile lists adapters and the run’s is not among them.',
   PriceMissing: 'The profile limits cost but has no price to compute it with.',
