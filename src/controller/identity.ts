@@ -55,10 +55,11 @@ export function runId(createdAt: string, uid: string): string {
 
 /**
  * Name of an attempt's Job (and of the run's Service, without a number): at most 52 characters, so that pod names and
- * host names, which append to it, stay inside 63.
+ * host names, which append to it, stay inside 63. Starts with a letter, as the name of a Service must.
  */
 export function childName(run: { name: string; uid: string }, attempt?: number): string {
-  const readable = run.name.replaceAll('.', '-').slice(0, 36).replace(/-+$/, '');
+  const letter = /^[a-z]/.test(run.name) ? '' : 'r-';
+  const readable = `${letter}${run.name.replaceAll('.', '-')}`.slice(0, 36).replace(/-+$/, '');
   const base = `${readable}-${shortHash(run.uid, 8)}`;
   return attempt === undefined ? base : `${base}-${attempt}`;
 }
