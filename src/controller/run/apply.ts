@@ -1,61 +1,24 @@
-import { buildJob, buildService, type JobPlan } from '../../runtime/local/job.ts';
-import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
+import { buildJob } from '../../runtime/local/job.ts';
 import type { WorldRunStatus } from '../../crds/world-run-status.ts';
 import { digestOf } from '../../crds/manifest.ts';
 import { isKubeError } from '../../kube/errors.ts';
 import { planCostUSD } from '../cost.ts';
 import { recordKey } from '../../results/keys.ts';
-import { ANNOTATIONS, childName, clientRunId, inputDigest, LABELS, MANAGER, pinName, runId } from '../identity.ts';
+import { ANNOTATIONS } from '../identity.ts';
 import type { Decision } from './decision.ts';
 import { recordFor, recordOf, terminalStatus } from './ending.ts';
-import type { Cluster, Results } from './ports.ts';
+import type { Cluster } from './ports.ts';
 import { buildStatus, type StatusFacts } from './status.ts';
 import type { PodView } from '../../runtime/local/pod-state.ts';
 import type { ResultsVerdict, Situation } from './situation.ts';
-import { projectJob, type LiveRun } from './view.ts';
+import type { LiveRun } from './view.ts';
 import { currentAttempt, type World } from './world.ts';
+import type { Apply } from './context.ts';
+import { createJob, createService, idsOf, pinProfile, planOf } from './children.ts';
 import { clocksAt, NO_TIMES } from './clocks.ts';
-
-/** Fixed facts of this installation. */
-export interface Installation {
-  id: string;
-  namespace: string;
-  /** Image of the collector and of the source fetcher: the operator's own. */
-  image: string;
-  gatewayUrl: string;
-  caPem: string;
-}
-
-export interface Apply {
-  cluster: Cluster;
-  results: Results;
-  installation: Installation;
-  /** The Lease's transition count while this process leads; throws when it does not. */
-  epoch(): number;
-  /** Our own writes, put into the caches at once: the next look sees them. */
-  seen: {
-    run(object: Awaited<ReturnType<Cluster['applyRunStatus']>>): void;
-    job(object: Awaited<ReturnType<Cluster['createJob']>>): void;
-    jobGone(namespace: string, name: string): void;
-    pods(objects: Awaited<ReturnType<Cluster['readPods']>>): void;
-    pin(object: Awaited<ReturnType<Cluster['createPin']>>): void;
-  };
-  ledger: {
-    request(run: LiveRun, profile: string, limits: (Decision & { do: 'reserve' })['limits']): void;
-    release(uid: string): void;
-  };
-  now(): number;
-}
-
-type Profile = { name: string; digest: string; spec: RuntimeProfileSpec };
 
 /** The run forwards secrets: its log is stored only once their fingerprints are known. */
 export const hasSecrets = (run: LiveRun): boolean => (run.spec.forwardProviderEnv ?? []).length > 0;
-
-const idsOf = (run: LiveRun, installation: Installation) => ({
-  runId: runId(run.createdAt, run.uid),
-  clientRunId: clientRunId(installation.id, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey }),
-});
 
 /** Does one decision: one call to the outside, its answer put where the next look finds it. */
 export async function apply(decision: Decision, world: World, ctx: Apply): Promise<void> {
@@ -208,14 +171,6 @@ function forgetAttempt({ memory }: World): void {
   memory.logTries.clear();
 }
 
-function profileOf(world: World): Profile {
-  const profile =
-    world.pinned ??
-    (world.profile && { name: world.profile.name, digest: world.profile.digest, spec: world.profile.spec });
-  if (profile === undefined) throw new Error(`run ${world.run.namespace}/${world.run.name} has no profile`);
-  return profile;
-}
-
 function factsOf(world: World, ctx: Apply, situation: Situation): StatusFacts {
   const { run, now } = world;
   const { job } = currentAttempt(world);
@@ -238,130 +193,6 @@ function factsOf(world: World, ctx: Apply, situation: Situation): StatusFacts {
     clocks: turns && suspends ? clocksAt(run, NO_TIMES, now) : undefined,
     queuedSince: turns ? new Date(now).toISOString() : undefined,
     progress: world.results.progress,
-  };
-}
-
-async function pinProfile(ctx: Apply, digest: string, spec: RuntimeProfileSpec, world: World): Promise<void> {
-  const name = pinName(digest);
-  const pin = await ctx.cluster
-    .createPin({
-      apiVersion: 'v1',
-      kind: 'ConfigMap',
-      metadata: {
-        name,
-        namespace: ctx.installation.namespace,
-        labels: { [LABELS.managedBy]: MANAGER, [LABELS.pinnedProfile]: 'true' },
-        annotations: { [ANNOTATIONS.profileDigest]: digest, [ANNOTATIONS.profileName]: profileOf(world).name },
-      },
-      immutable: true,
-      data: { 'spec.json': JSON.stringify(spec) },
-    })
-    .catch((error: unknown) => {
-      if (!isKubeError(error, 'alreadyExists')) throw error;
-      return undefined;
-    });
-  // Somebody made it a moment ago: the watch is about to bring it.
-  ctx.seen.pin(
-    pin ?? {
-      metadata: {
-        name,
-        namespace: ctx.installation.namespace,
-        annotations: { [ANNOTATIONS.profileDigest]: digest, [ANNOTATIONS.profileName]: profileOf(world).name },
-      },
-      data: { 'spec.json': JSON.stringify(spec) },
-    },
-  );
-}
-
-function planOf(world: World, ctx: Apply, number: number, profile: Profile): JobPlan {
-  const { run } = world;
-  const { installation } = ctx;
-  const ids = idsOf(run, installation);
-  const readable = run.name.length <= 63 ? { [LABELS.runName]: run.name } : {};
-  const podLabels = {
-    [LABELS.managedBy]: MANAGER,
-    [LABELS.runUid]: run.uid,
-    [LABELS.attempt]: String(number),
-    ...readable,
-  };
-  return {
-    name: childName(run, number),
-    namespace: run.namespace,
-    labels: podLabels,
-    podLabels,
-    annotations: {
-      [ANNOTATIONS.templateDigest]: digestOf({ input: inputDigest(run.spec), profile: profile.digest, number }),
-      [ANNOTATIONS.profileDigest]: profile.digest,
-      [ANNOTATIONS.profileName]: profile.name,
-    },
-    owner: { apiVersion: 'worldflux.ai/v1alpha1', kind: 'WorldRun', name: run.name, uid: run.uid },
-    attempt: number,
-    ...ids,
-    run: run.spec,
-    profile: profile.spec,
-    collector:
-      profile.spec.local?.collect === 'Disabled'
-        ? undefined
-        : {
-            image: installation.image,
-            gatewayUrl: installation.gatewayUrl,
-            caPem: installation.caPem,
-            audience: `worldflux-results/${installation.id}/${ids.clientRunId}`,
-          },
-    toolImage: installation.image,
-    serviceName: childName(run),
-  };
-}
-
-async function createService(ctx: Apply, world: World): Promise<void> {
-  const plan = planOf(world, ctx, currentAttempt(world).number, profileOf(world));
-  try {
-    await ctx.cluster.createService(buildService(plan, { [LABELS.runUid]: world.run.uid }));
-  } catch (error) {
-    if (isRefusal(world, error, ctx.now())) return;
-    if (!isKubeError(error, 'alreadyExists')) throw error;
-  }
-  world.memory.serviceMade = true;
-}
-
-async function createJob(ctx: Apply, world: World, { number, profile }: Decision & { do: 'createJob' }): Promise<void> {
-  const job = buildJob(planOf(world, ctx, number, profile));
-  try {
-    const made = await ctx.cluster.createJob(job);
-    world.memory.seenJob = { uid: made.metadata?.uid ?? '', number };
-    ctx.seen.job(made);
-  } catch (error) {
-    if (isKubeError(error, 'alreadyExists')) return adoptJob(ctx, world, number, job);
-    if (!isRefusal(world, error, ctx.now())) throw error;
-  }
-}
-
-/** True when the API server refused a child for good reasons of its own; the run says which, and tries again. */
-function isRefusal({ run, memory }: World, error: unknown, now: number): boolean {
-  // A namespace on its way out refuses everything in it; the run goes with it.
-  if (isKubeError(error, 'notFound'))
-    memory.refusedBy = { message: `namespace ${run.namespace} does not take new objects`, at: now };
-  else if (isKubeError(error, 'invalid', 'forbidden'))
-    memory.refusedBy = { message: error.message.slice(0, 900), at: now };
-  else return false;
-  return true;
-}
-
-/** A Job of our name is there: ours from before a crash, or somebody else's. */
-async function adoptJob(ctx: Apply, world: World, number: number, wanted: ReturnType<typeof buildJob>): Promise<void> {
-  const { run, memory } = world;
-  const name = wanted.metadata!.name!;
-  const found = await ctx.cluster.readJob({ namespace: run.namespace, name });
-  const view = projectJob(found);
-  if (view.runUid === run.uid && view.templateDigest === wanted.metadata!.annotations![ANNOTATIONS.templateDigest]) {
-    memory.seenJob = { uid: view.uid, number };
-    ctx.seen.job(found);
-    return;
-  }
-  const whose = view.runUid === undefined ? 'was not made by this operator' : 'belongs to another run or another spec';
-  memory.nameTaken = {
-    message: `Job ${run.namespace}/${name} ${whose}: delete or rename it, and the run goes on.`,
-    at: ctx.now(),
   };
 }
 
