@@ -9,7 +9,7 @@ RUN command -v git >/dev/null && command -v ssh >/dev/null \
 # ssh refuses to work for a user that has no name.
 RUN echo 'worldflux:x:10001:10001:worldflux:/tmp:/usr/sbin/nologin' >> /etc/passwd && echo 'worldflux:x:10001:' >> /etc/group
 
-COPY dist/main.js /app/main.js
+COPY dist/main.js dist/collector.mjs /app/
 ENV NODE_ENV=production
 USER 10001:10001
 WORKDIR /tmp

@@ -4,11 +4,15 @@ import { build } from 'esbuild';
 
 /**
  * Puts each program and all it depends on into one file: `dist/main.js`, the operator, is what the image contains beside
- * Node; `dist/kubectl-worldflux.js` is the kubectl plugin.
+ * Node, with `dist/collector.mjs` for the pods of runs; `dist/kubectl-worldflux.js` is the kubectl plugin.
  */
 
 const ROOT = join(import.meta.dirname, '..');
-const PROGRAMS = { 'main.js': 'src/main.ts', 'kubectl-worldflux.js': 'src/cli/main.ts' };
+const PROGRAMS = {
+  'main.js': 'src/main.ts',
+  'collector.mjs': 'src/results/collector/bin.ts',
+  'kubectl-worldflux.js': 'src/cli/main.ts',
+};
 
 /** Some dependencies are CommonJS and call `require` for Node's own modules, which an ES module does not have. */
 const REQUIRE = [

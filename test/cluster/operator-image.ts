@@ -13,7 +13,7 @@ export async function operatorImage(signal?: AbortSignal): Promise<string> {
     dockerfile: 'Dockerfile',
     tag: OPERATOR_IMAGE,
     base: 'node',
-    cacheKeyFiles: ['dist/main.js'],
+    cacheKeyFiles: ['dist/main.js', 'dist/collector.mjs'],
     ...(signal && { signal }),
   });
 }
