@@ -1,4 +1,4 @@
-import { loadavg } from 'node:os';
+import { availableParallelism, loadavg } from 'node:os';
 import { Meter, type Usage } from './accounting.ts';
 import type { Writes } from './audit.ts';
 import { Driver, type Form, type Load, type Trace, type Who } from './driver.ts';
@@ -10,6 +10,7 @@ export interface LoadResult {
   who: Who;
   load: Load;
   count: number;
+  cores: number;
   /** Not terminal when patience ended. */
   unfinished: number;
   /** From the answer to the create until the Job was seen; milliseconds. */
@@ -58,6 +59,7 @@ export async function measureLoad(form: Form, who: Who, load: Load, entry: Entry
       form,
       who,
       load,
+      cores: availableParallelism(),
       ...spreads(traces, who),
       usage,
       writes,

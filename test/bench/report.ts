@@ -36,6 +36,7 @@ const LOAD_HEAD = [
   'writes a run',
   'loop lag p99/max ms',
   'foreign CPU',
+  'CPU allows runs/s',
 ];
 
 /** CPU of the control plane and the operator; the driver's own is noise that it makes for all alike. */
@@ -60,6 +61,7 @@ function loadRow(r: LoadResult): string[] {
     writes === undefined ? '–' : `${(writes.count / r.count).toFixed(2)}${refused > 0 ? ` (${refused} refused)` : ''}`,
     lag === undefined ? '–' : `${ms(lag.p99)}/${ms(lag.max)}`,
     `${((usage.foreignCpuMs / 1000 / usage.seconds) * 100).toFixed(0)} %`,
+    (r.cores / ((allCpuMs(r) + usage.cpuMs['driver']!) / r.count / 1000)).toFixed(0),
   ];
 }
 
@@ -168,7 +170,8 @@ scenario again, \`--list\` names them.
 - Times are of one clock, the driver's: from its answer to the create until its watch brought the Job; from its watch bringing the Job's end until it brought the
   finished run. In a burst the first of them is only the place in the queue.
 - CPU and memory are the kernel's (\`/proc\`). "All" is the control plane, the simulated nodes and the operator, without the driver. "Foreign" is what the
-  rest of the machine used meanwhile, of one core: rows with much of it are noisy.
+  rest of the machine used meanwhile, of one core: rows with much of it are noisy. "CPU allows" is what all cores would carry without it:
+  cores divided by the CPU a run, the driver's included.
 - Writes are those that the API server's audit log holds under the operator's user agent, without Leases. Loop lag is the operator's own
   measure, whose timer has a resolution of 10 ms.
 - **sync** needs no cluster: finished runs, each with a log and an artifact in a file store, wait for one target that is down for an hour (of simulated time)
