@@ -39,7 +39,8 @@ export class ApiServer {
   };
   readonly #listeners = new Set<(event: Event) => void>();
   #version = 100;
-  #uids = 0;
+  /** Counted by kind, so that what else is there does not change the uid, and with it the names, of a run. */
+  readonly #made = new Map<Kind, number>();
 
   constructor(clock: VirtualClock) {
     this.#clock = clock;
@@ -76,10 +77,12 @@ export class ApiServer {
   create<K extends Kind>(kind: K, object: Kinds[K]): Kinds[K] {
     const key = keyOf(object);
     if (this.#objects[kind].has(key)) throw fails({ kind: 'alreadyExists' }, `${kind} ${key} already exists`);
+    const number = (this.#made.get(kind) ?? 0) + 1;
+    this.#made.set(kind, number);
     const made = structuredClone(object);
     made.metadata = {
       ...made.metadata,
-      uid: `${kind}-${++this.#uids}`,
+      uid: `${kind}-${number}`,
       creationTimestamp: this.#clock.stamp(),
       generation: 1,
     };
