@@ -81,6 +81,8 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
       await cluster.forceDeletePod(decision.pod).catch(ignoreGone);
       memory.removed.add(decision.pod.uid);
       return;
+    case 'hastenPod':
+      return cluster.hastenPod(decision.pod).catch(ignoreGone);
     case 'deleteJob':
       await stopJob(
         cluster,

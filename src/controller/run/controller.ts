@@ -45,6 +45,9 @@ function carriesNews({ old, new: run }: StoreChange<RunView>): boolean {
   );
 }
 
+/** The watch shows what a call without an answer of its own has done. */
+const WATCH_LAG_MS = 1000;
+
 /** Steps of one pass. A run needs at most a handful; more means that deciding and doing disagree. */
 const MAX_STEPS = 24;
 
@@ -194,6 +197,7 @@ export class RunController {
     const decision = decide(world);
     if (decision.do === 'nothing') return decision.againMs === undefined ? undefined : { afterMs: decision.againMs };
     await apply(decision, world, this.#apply);
+    if (decision.do === 'hastenPod') return { afterMs: WATCH_LAG_MS };
     if (decision.do === 'writeStatus' && decision.againMs !== undefined) return { afterMs: decision.againMs };
     if (decision.do === 'release' && run.deleting) return undefined;
     return 'look again';
@@ -205,6 +209,7 @@ export class RunController {
       now: now(),
       run,
       jobs: caches.jobs.byIndex('run', run.uid),
+      pods: caches.pods.byIndex('run', run.uid),
       waitsForSync: this.#o.waitsForSync(run),
     });
     if (decision.do === 'nothing') return decision.againMs === undefined ? undefined : { afterMs: decision.againMs };
@@ -212,6 +217,10 @@ export class RunController {
       await cluster.deleteRun(run).catch(ignoreGone);
       // The watch shows that it is gone; until then there is nothing more to do.
       return undefined;
+    }
+    if (decision.do === 'hastenPod') {
+      await cluster.hastenPod(decision.pod).catch(ignoreGone);
+      return { afterMs: WATCH_LAG_MS };
     }
     if (decision.do === 'deleteJob') {
       await stopJob(cluster, decision.job, caches.pods.byIndex('run', run.uid));
@@ -326,7 +335,11 @@ export class RunController {
   #onPod(change: StoreChange<PodView>): void {
     const pod = change.new ?? change.old;
     const [run] = pod.runUid === undefined ? [] : this.#o.caches.runs.byIndex('uid', pod.runUid);
-    if (run === undefined || run.state !== 'live') return;
+    if (run === undefined) return;
+    if (run.state === 'settled') {
+      if (change.type === 'updated' && change.new.goneBy !== change.old.goneBy) this.#add(run, 'finish');
+      return;
+    }
     if (change.type === 'deleted') {
       const ghosts = this.#ghosts.get(run.uid) ?? new Map<string, PodView>();
       this.#ghosts.set(run.uid, ghosts.set(pod.uid, pod));

@@ -20,7 +20,7 @@ const ended = (reason: OutcomeReason, run = aRun()): RunBuilder =>
   );
 
 const next = (run: RunBuilder, { now = 20, jobs = [] as JobBuilder[], waitsForSync = false } = {}) =>
-  decideSettled({ now: ms(now), run: run.settled(), jobs: jobs.map((job) => job.view()), waitsForSync });
+  decideSettled({ now: ms(now), run: run.settled(), jobs: jobs.map((job) => job.view()), pods: [], waitsForSync });
 
 describe('what is left to do of a run that has ended', () => {
   test('nothing, most of the time', () => {

@@ -5,7 +5,8 @@ import { aPod } from '../../runtime/local/testing/a-pod.ts';
 import { aJob } from '../testing/a-job.ts';
 import { aProfile } from '../testing/a-profile.ts';
 import { aRun } from '../testing/a-run.ts';
-import { aNode, decided, type Scene } from '../testing/a-world.ts';
+import { aNode, aWorld, decided, type Scene } from '../testing/a-world.ts';
+import { decide } from './decide.ts';
 import { WAITING_REASONS } from '../../crds/vocabulary.ts';
 import { retryPause } from './decide-start.ts';
 
@@ -358,5 +359,24 @@ describe('a finished run of the same runKey', () => {
 
   test('in a namespace that was deleted and made again belongs to another tenant', () => {
     expect(found({ namespaceUid: 'namespace-0' })).toBe('createJob');
+  });
+});
+
+describe('a pod of a suspended attempt', () => {
+  const resumed = aRun()
+    .pinnedTo('cpu', aProfile().view().digest)
+    .attempt({ number: 1, jobUID: 'job-1', finishedAt: at(10), reason: 'Suspended', counted: false });
+  const world = (goneBy: number) => {
+    const made = aWorld({ now: 20, run: resumed, isPinned: true, pods: [aPod().running().deleting()] });
+    return { ...made, pods: made.pods.map((pod) => ({ ...pod, goneBy: ms(goneBy) })) };
+  };
+
+  test('that still has minutes to upload is cut short: the process that stopped it may have died in between', () => {
+    expect(decide(world(320))).toMatchObject({ do: 'hastenPod', pod: { uid: 'uid-pod-of-job-1-0' } });
+  });
+
+  test('that is about to go is waited for', () => {
+    expect(decide(world(50)).do).not.toBe('hastenPod');
+    expect(decide(world(50)).do).not.toBe('createJob');
   });
 });

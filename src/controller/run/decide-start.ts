@@ -5,7 +5,7 @@ import type { WaitingReason } from '../../crds/vocabulary.ts';
 import { clocksAt, NO_TIMES } from './clocks.ts';
 import type { Decision, Ending } from './decision.ts';
 import { waitsForRetry } from './decide-attempt.ts';
-import { endedByOperator } from './endings.ts';
+import { endedByOperator, lingeringPod } from './endings.ts';
 import { lostPods, nextNodeLoss } from './node-loss.ts';
 import { writeOrWait } from './status.ts';
 import { uncounted, type World } from './world.ts';
@@ -166,6 +166,10 @@ function lastIsThere(world: World): 'wait' | Decision | undefined {
   const stopping = world.pods.filter((pod) => !pod.gone && pod.phase !== 'Failed' && pod.phase !== 'Succeeded');
   const [lost] = lostPods(world, stopping);
   if (lost !== undefined) return { do: 'forceDeletePod', pod: lost.pod };
+  const lingering = endedByOperator(world.run.status.attempts?.at(-1)?.reason)
+    ? lingeringPod(stopping, world.now)
+    : undefined;
+  if (lingering !== undefined) return { do: 'hastenPod', pod: lingering };
   return stopping.length > 0 || world.jobs.some((job) => job.end === undefined) ? 'wait' : undefined;
 }
 

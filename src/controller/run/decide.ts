@@ -1,10 +1,11 @@
+import type { PodView } from '../../runtime/local/pod-state.ts';
 import { childName } from '../identity.ts';
 import type { Decision } from './decision.ts';
 import type { SettledRun } from './view.ts';
 import { currentAttempt, jobUidOf, type World } from './world.ts';
 import { decideStart } from './decide-start.ts';
 import { decideAttempt, decideWithoutJob } from './decide-attempt.ts';
-import { endedByOperator } from './endings.ts';
+import { endedByOperator, lingeringPod } from './endings.ts';
 
 /**
  * What to do next with a run: pure, total, one step at a time.
@@ -39,15 +40,18 @@ export interface SettledWorld {
   now: number;
   run: SettledRun;
   jobs: World['jobs'];
+  pods: readonly PodView[];
   /** Its sync is not done: it is not deleted before. */
   waitsForSync: boolean;
 }
 
 /** A terminal run never creates anything again: this function knows no such decision. */
-export function decideSettled({ now, run, jobs, waitsForSync }: SettledWorld): Decision {
+export function decideSettled({ now, run, jobs, pods, waitsForSync }: SettledWorld): Decision {
   if (run.deleting) return { do: 'nothing' };
   const alive = jobs.find((job) => !job.deleting && job.end === undefined && endedByOperator(run.reason));
   if (alive !== undefined) return { do: 'deleteJob', job: alive };
+  const lingering = endedByOperator(run.reason) ? lingeringPod(pods, now) : undefined;
+  if (lingering !== undefined) return { do: 'hastenPod', pod: lingering };
   // The end of its sync changes its status, and with that it is looked at again.
   if (run.ttlSeconds === undefined || waitsForSync) return { do: 'nothing' };
   const left = run.finishedAt + run.ttlSeconds * 1000 - now;

@@ -45,6 +45,8 @@ export type Decision =
   | { do: 'loadResults'; attempt: number }
   | { do: 'finishLog'; attempt: number; pod: PodView }
   | { do: 'forceDeletePod'; pod: { namespace: string; name: string; uid: string } }
+  /** Its attempt is over: what is left of its grace period is cut short. */
+  | { do: 'hastenPod'; pod: { namespace: string; name: string; uid: string } }
   | { do: 'deleteJob'; job: { namespace: string; name: string; uid: string } }
   /** `attempt` is shown from now on; without it the listed ones stay. */
   | { do: 'writeStatus'; situation: Situation; attempt?: AttemptStatus | undefined; againMs?: number | undefined }

@@ -1,3 +1,4 @@
+import type { PodView } from '../../runtime/local/pod-state.ts';
 import { UNCOUNTED } from './world.ts';
 import type { OutcomeReason } from '../../crds/vocabulary.ts';
 
@@ -15,6 +16,16 @@ const ENDED_BY_OPERATOR: ReadonlySet<string> = new Set<OutcomeReason | typeof UN
   'StartFailed',
   'NodeLost',
 ]);
+
+/**
+ * A pod of an attempt that is over and that still has a long time to go. Looked for again and again: the process that
+ * deleted the Job may have died before it came to the pods.
+ */
+export function lingeringPod<P extends PodView>(pods: readonly P[], now: number): P | undefined {
+  return pods.find((pod) => pod.goneBy !== undefined && pod.goneBy > now + LINGER_MS);
+}
+/** More than what a stopped pod is left, and the clocks of two machines. */
+const LINGER_MS = 40_000;
 
 export function endedByOperator(reason: string | undefined): boolean {
   return reason !== undefined && ENDED_BY_OPERATOR.has(reason);

@@ -29,6 +29,8 @@ export interface PodView {
   rank: number;
   createdAt: string;
   deleting: boolean;
+  /** When a pod that is being deleted is killed at the latest; milliseconds since the epoch. */
+  goneBy: number | undefined;
   node: string | undefined;
   phase: string;
   /** `status.reason`, such as Evicted or DeadlineExceeded. */
@@ -86,6 +88,7 @@ export function projectPod(pod: Wire<V1Pod>, labels: { runUid: string }): PodVie
     rank: Number(meta.annotations?.['batch.kubernetes.io/job-completion-index'] ?? 0),
     createdAt: meta.creationTimestamp ?? '',
     deleting: meta.deletionTimestamp !== undefined,
+    goneBy: meta.deletionTimestamp === undefined ? undefined : Date.parse(meta.deletionTimestamp),
     node: pod.spec?.nodeName ?? undefined,
     phase: status.phase ?? 'Pending',
     reason: status.reason ?? '',
