@@ -38,7 +38,12 @@ test('deleting the first run of a runKey takes nothing from the rerun that is at
   simulation.api.create('runs', fresh(keyed.named('again').annotated({ 'worldflux.ai/rerun': runId! })));
   // Rank 0 has ended and sent its result; rank 1 still works.
   await simulation.run(20);
+  const { clientRunId } = simulation.api.get('runs', 'team/again')!.status!;
+  const known = () => simulation.results?.of({ clientRunId: clientRunId!, attempt: 1 }).results.size;
+  expect(known()).toBe(1);
   simulation.api.remove('runs', 'team/run');
+  // In memory beside it are the fingerprints of its secrets: no store has those.
+  expect(known()).toBe(1);
   await settled(simulation, 'again');
   expect(conditionOf(simulation, 'again', 'Succeeded')).toMatchObject({ status: 'True', reason: 'Completed' });
   expect(conditionOf(simulation, 'again', 'ResultsStored')).toMatchObject({ status: 'True' });

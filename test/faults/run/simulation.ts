@@ -120,6 +120,11 @@ export class Simulation {
     });
   }
 
+  /** What the present process knows of results. */
+  get results(): ResultsOfProcess | undefined {
+    return this.#process?.results;
+  }
+
   /** The process is gone with all that it remembered; the next one starts a little later. */
   die(): void {
     if (this.#process === undefined) return;
