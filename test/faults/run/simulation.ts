@@ -26,6 +26,8 @@ export interface Delivery {
   twice?: boolean;
   /** Is lost; a new list makes up for it so much later. */
   lost?: { index: number; relistMs: number };
+  /** After this event another process leads, and the one before works on as if it did. */
+  takeover?: number;
 }
 
 export interface Scene {
@@ -54,6 +56,8 @@ export class Simulation {
   readonly listenerErrors: unknown[] = [];
   readonly failures: string[] = [];
   #process: Process | undefined;
+  /** Does not know that it leads no more. */
+  #paused: Process | undefined;
   #stepsDone = 0;
   #epoch = 0;
   readonly #scene: Scene;
@@ -68,7 +72,11 @@ export class Simulation {
       collectNow: (config) => this.#process?.controller.find(config.clientRunId)?.collectNow ?? false,
       post: (config, pod, rank) => this.#post(config, pod.metadata!.uid!, rank),
     });
-    this.api.subscribe((event) => this.#process?.onEvent(event, this.api.log.length - 1));
+    this.api.subscribe((event) => {
+      const index = this.api.log.length - 1;
+      for (const process of this.#processes) process.onEvent(event, index);
+      if (delivery.takeover === index) this.clock.after(0, () => this.#takeOver());
+    });
     this.api.create('namespaces', { metadata: { name: 'team' } });
     this.#node('node-1');
     this.#node('node-2');
@@ -120,6 +128,15 @@ export class Simulation {
     });
   }
 
+  get #processes(): Process[] {
+    return [this.#process, this.#paused].filter((process) => process !== undefined);
+  }
+
+  #takeOver(): void {
+    this.#paused = this.#process;
+    this.#process = this.#start(this.api.log.length);
+  }
+
   /** What the present process knows of results. */
   get results(): ResultsOfProcess | undefined {
     return this.#process?.results;
@@ -141,10 +158,20 @@ export class Simulation {
     const end = this.clock.now + seconds * 1000;
     while (!until()) {
       this.#doSteps();
-      const key = this.#process?.nextKey();
-      if (key !== undefined) await this.#reconcile(this.#process!, key);
-      else if (!this.clock.step(end)) return;
+      if (await this.#work()) continue;
+      if (!this.clock.step(end)) return;
     }
+  }
+
+  /** One pass of one process; false when none has anything to do. */
+  async #work(): Promise<boolean> {
+    for (const process of this.#processes) {
+      const key = process.nextKey();
+      if (key === undefined) continue;
+      await this.#reconcile(process, key);
+      return true;
+    }
+    return false;
   }
 
   async #reconcile(process: Process, key: string): Promise<void> {
