@@ -129,11 +129,12 @@ export class Simulation {
   }
 
   get #processes(): Process[] {
-    return [this.#process, this.#paused].filter((process) => process !== undefined);
+    return [this.#paused, this.#process].filter((process) => process !== undefined);
   }
 
   #takeOver(): void {
     this.#paused = this.#process;
+    if (this.#paused !== undefined) this.#paused.lagMs = 700;
     this.#process = this.#start(this.api.log.length);
   }
 
@@ -225,6 +226,8 @@ class Process {
   /** When the last event of a kind arrives: a stream keeps its order. */
   readonly #arrival = new Map<Kind, number>();
   #stopped = false;
+  /** Milliseconds that every event comes late, besides what `delivery` says. */
+  lagMs = 0;
 
   constructor(options: ProcessOptions) {
     this.#o = options;
@@ -281,7 +284,7 @@ class Process {
     }
     const thaw =
       frozen !== undefined && frozen.kinds.includes(event.kind) && index >= frozen.from ? this.#thaw(frozen) : 0;
-    this.#deliver(event, Math.max(latency?.(event.kind, index) ?? 0, thaw - this.#o.clock.now));
+    this.#deliver(event, Math.max(this.lagMs, latency?.(event.kind, index) ?? 0, thaw - this.#o.clock.now));
   }
 
   #thawsAt: number | undefined;
