@@ -64,7 +64,9 @@ export function buildStatus(run: LiveRun, situation: Situation, facts: StatusFac
   const profile = facts.profile ?? run.status.profile;
   const clocks = facts.clocks === undefined ? run.status.clocks : rounded(facts.clocks);
   const queuedSince = facts.queuedSince ?? run.status.queuedSince;
-  const progress = facts.progress ?? run.status.progress;
+  // How far a run came says something of one that failed. Of one that succeeded, the last report is merely old.
+  const succeeded = situation.is === 'finished' && situation.status === 'succeeded';
+  const progress = succeeded ? undefined : (facts.progress ?? run.status.progress);
   return {
     epoch: facts.epoch,
     phase: phaseOf(situation),
