@@ -92,7 +92,11 @@ export class ProfileController {
 
   #examine(profile: ProfileView, classes: Classes): Verdict {
     const { caches } = this.#o;
-    const others = [...caches.profiles.list()].filter((p) => p.isDefault && p.name !== profile.name).map((p) => p.name);
+    // In one order, whatever the cache's: other words would be another write.
+    const others = [...caches.profiles.list()]
+      .filter((p) => p.isDefault && p.name !== profile.name)
+      .map((p) => p.name)
+      .toSorted();
     const lines = doctor({
       spec: profile.spec,
       nodes: caches.nodes.list(),
