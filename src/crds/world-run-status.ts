@@ -104,6 +104,11 @@ export const worldRunStatus = withRules(
       .optional()
       .describe('Seconds used by attempts that are over.'),
     attemptCount: z.int32().min(0).optional().describe('All attempts, also those no longer listed.'),
+    uncountedAttempts: z
+      .int32()
+      .min(0)
+      .optional()
+      .describe('How many of them a suspension or the queue ended; they take no try from retry.maxAttempts.'),
     attempts: mapList(z.array(attempt).max(16), ['number']).optional().describe('The newest 16.'),
     progress: z
       .strictObject({

@@ -3,7 +3,7 @@ import type { Clocks } from './clocks.ts';
 import type { Decision } from './decision.ts';
 import { conditionsOf, mergeConditions, phaseOf, type Situation } from './situation.ts';
 import type { LiveRun } from './view.ts';
-import { openAttempt, type World } from './world.ts';
+import { openAttempt, uncounted, type World } from './world.ts';
 
 /** The status to apply for a situation, and whether it needs to be. Pure. */
 
@@ -61,6 +61,9 @@ const LISTED_ATTEMPTS = 16;
 export function buildStatus(run: LiveRun, situation: Situation, facts: StatusFacts): WorldRunStatus {
   const attempts = withAttempt(run.status.attempts ?? [], facts.attempt);
   const attemptCount = Math.max(run.status.attemptCount ?? 0, facts.attempt?.number ?? 0);
+  const { number, counted } = facts.attempt ?? {};
+  const isNews = counted === false && !run.status.attempts?.some((a) => a.number === number && a.counted === false);
+  const uncountedAttempts = uncounted(run.status) + (isNews ? 1 : 0);
   const profile = facts.profile ?? run.status.profile;
   const clocks = facts.clocks === undefined ? run.status.clocks : rounded(facts.clocks);
   const queuedSince = facts.queuedSince ?? run.status.queuedSince;
@@ -78,6 +81,7 @@ export function buildStatus(run: LiveRun, situation: Situation, facts: StatusFac
     ...(queuedSince !== undefined && { queuedSince }),
     ...(clocks !== undefined && { clocks }),
     ...(attemptCount > 0 && { attemptCount }),
+    ...(uncountedAttempts > 0 && { uncountedAttempts }),
     ...(attempts.length > 0 && { attempts }),
     ...(progress !== undefined && { progress }),
   };

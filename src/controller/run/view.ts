@@ -63,6 +63,7 @@ export type LiveStatus = Pick<
   | 'clocks'
   | 'attempts'
   | 'attemptCount'
+  | 'uncountedAttempts'
   | 'progress'
   | 'epoch'
   | 'observedGeneration'
@@ -145,6 +146,7 @@ export function projectRun(object: WorldRun): RunView {
       clocks: status.clocks,
       attempts: status.attempts,
       attemptCount: status.attemptCount,
+      uncountedAttempts: status.uncountedAttempts,
       progress: status.progress,
       epoch: status.epoch,
       observedGeneration: status.observedGeneration,

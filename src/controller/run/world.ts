@@ -109,9 +109,12 @@ export function openAttempt(run: LiveRun): AttemptStatus | undefined {
 /** Attempt reasons that no outcome has: they do not count against `retry.maxAttempts`. */
 export const UNCOUNTED = { suspended: 'Suspended', requeued: 'Requeued' } as const;
 
-/** How many of the attempts do not count against `retry.maxAttempts`. */
-export function uncounted(status: { attempts?: readonly AttemptStatus[] | undefined }): number {
-  return (status.attempts ?? []).filter((a) => a.counted === false).length;
+/** How many of the attempts do not count against `retry.maxAttempts`; the list alone knows only the newest. */
+export function uncounted({
+  attempts,
+  uncountedAttempts = 0,
+}: Pick<LiveRun['status'], 'attempts' | 'uncountedAttempts'>): number {
+  return Math.max(uncountedAttempts, (attempts ?? []).filter((a) => a.counted === false).length);
 }
 
 /** Which attempt is the present one, and its Job if there is one. */
