@@ -8,6 +8,7 @@ import type { Form, Load, Who } from './driver.ts';
 import { measureLiveRuns } from './live-runs.ts';
 import { describeLoad, measureLoad, type LoadResult } from './load.ts';
 import { operatorFile, type Entry } from './operator-process.ts';
+import { measureProduct } from './product.ts';
 import { renderReport, tablesOf, versionsNow, type Measured } from './report.ts';
 import { measureStatusWrites } from './status-writes.ts';
 
@@ -16,7 +17,7 @@ import { measureStatusWrites } from './status-writes.ts';
 const ROOT = join(import.meta.dirname, '../..');
 const REPORTS = join(ROOT, 'docs/benchmarks');
 
-type Outcome = Pick<Measured, 'loads' | 'live' | 'statusWrites' | 'sync'>;
+type Outcome = Pick<Measured, 'loads' | 'live' | 'statusWrites' | 'sync' | 'product'>;
 interface Options {
   entry: Entry;
   whos: readonly Who[];
@@ -47,6 +48,7 @@ const SCENARIOS: Record<string, { measure: (o: Options) => Promise<Outcome>; ask
   'nojob-burst': { measure: loads('nojob', { burst: 1000 }, 2) },
   live: { measure: async (o) => ({ live: [await measureLiveRuns(o.live, o.entry)] }) },
   sync: { measure: async () => ({ sync: [await drainAfterOutage({ runs: 1000, perTarget: 4, ledger: true })] }) },
+  product: { measure: async () => ({ product: [await measureProduct(50)] }) },
   'status-writes': { measure: async (o) => ({ statusWrites: await measureStatusWrites(o.entry) }), asked: true },
 };
 

@@ -2,6 +2,7 @@ import { KUBERNETES_VERSION } from '../cluster/build.ts';
 import type { LoadFigures } from '../faults/sync/load.ts';
 import type { LiveResult } from './live-runs.ts';
 import { describeLoad, type LoadResult, type Spread } from './load.ts';
+import type { ProductResult } from './product.ts';
 import type { StatusWriteResult } from './status-writes.ts';
 
 /** What one scenario brought, as it is kept beside the report. */
@@ -14,6 +15,7 @@ export interface Measured {
   live?: LiveResult[];
   statusWrites?: StatusWriteResult[];
   sync?: LoadFigures[];
+  product?: ProductResult[];
 }
 
 const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
@@ -130,6 +132,24 @@ export function syncTable(results: readonly LoadFigures[]): string {
   );
 }
 
+export function productTable(results: readonly ProductResult[]): string {
+  const head = [
+    'runs on real Pods',
+    'command end→run end p50/p90/p99 ms',
+    'collector before command p50/p99 s',
+    'all results stored',
+  ];
+  return table(
+    head,
+    results.map(({ runs, endToTerminalMs: end, collectorFirstSeconds: first, stored }) => [
+      String(runs),
+      [end.p50, end.p90, end.p99].map(ms).join('/'),
+      `${first.p50}/${first.p99}`,
+      `${stored} of ${runs}`,
+    ]),
+  );
+}
+
 export const versionsNow = (operator: string, from: 'bundle' | 'sources'): Measured['versions'] => ({
   operator,
   from,
@@ -138,12 +158,13 @@ export const versionsNow = (operator: string, from: 'bundle' | 'sources'): Measu
 });
 
 export function tablesOf(measured: Measured): string {
-  const { loads = [], live = [], statusWrites = [], sync = [] } = measured;
+  const { loads = [], live = [], statusWrites = [], sync = [], product = [] } = measured;
   return [
     ...(loads.length > 0 ? [loadTable(loads)] : []),
     ...(live.length > 0 ? [liveTable(live)] : []),
     ...(statusWrites.length > 0 ? [statusWriteTable(statusWrites)] : []),
     ...(sync.length > 0 ? [syncTable(sync)] : []),
+    ...(product.length > 0 ? [productTable(product)] : []),
   ].join('\n\n');
 }
 
@@ -174,6 +195,8 @@ scenario again, \`--list\` names them.
   cores divided by the CPU a run, the driver's included.
 - Writes are those that the API server's audit log holds under the operator's user agent, without Leases. Loop lag is the operator's own
   measure, whose timer has a resolution of 10 ms.
+- **product**: real Pods on one node, a run every two seconds, each with metrics, a log and an artifact of 1 MiB in the file store. The collector's lead is by the
+  kubelet's clock, in whole seconds.
 - **sync** needs no cluster: finished runs, each with a log and an artifact in a file store, wait for one target that is down for an hour (of simulated time)
   and are then sent as fast as it takes them, one at a time because it keeps a ledger. Queue and target share one process, the target is the stand-in in test/fakes/worldflux.
 - Driver and operator are administrators here, so the API server's priority and fairness does not slow them.
