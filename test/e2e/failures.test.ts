@@ -46,7 +46,7 @@ describe.concurrent('a run fails with the reason', () => {
   test('ImagePullFailed when the image does not exist, after saying so while it waited', async ({ expect }) => {
     const { kit } = world;
     await kit.apply(kit.profile('failures-image', { image: 'localhost/no/such/image:1' }));
-    await kit.apply(kit.shell('no-image', 'failures-image', 'true', { timeouts: { startupSeconds: 15 } }));
+    await kit.apply(kit.shell('no-image', 'failures-image', 'true', { timeouts: { startupSeconds: 45 } }));
     const waiting = await kit.until('no-image', (r) => said(r, 'Ready')?.reason === 'ImagePullBackOff');
     expect(said(waiting, 'Ready')?.message).toMatch(/localhost\/no\/such\/image/);
     expect(said(await kit.finished('no-image'))).toMatchObject({ reason: 'ImagePullFailed' });
@@ -94,7 +94,7 @@ describe.concurrent('a run fails with the reason', () => {
     await kit.apply(
       kit.shell('no-secret', 'failures-secret', 'true', {
         forwardProviderEnv: ['HF_TOKEN'],
-        timeouts: { startupSeconds: 12 },
+        timeouts: { startupSeconds: 40 },
       }),
     );
     const waiting = await kit.until('no-secret', (r) => said(r, 'Ready')?.reason === 'SecretMissing');
