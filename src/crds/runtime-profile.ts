@@ -17,7 +17,7 @@ import {
   toleration,
   withRules,
 } from './common.ts';
-import { SYNC_MODES } from './vocabulary.ts';
+import { RUNTIME_NAMES, SUPPORT_LEVELS, SYNC_MODES } from './vocabulary.ts';
 
 /** Where work may run, on what hardware and at what price. Cluster-scoped: the platform team's object. */
 
@@ -140,7 +140,108 @@ const adapter = z.strictObject({
   vramFloorGiB: z.int32().min(1).max(4096).optional().describe('GPU memory that the adapter needs at least.'),
   knownIssues: z.array(z.string().max(512)).max(16).optional(),
   tasks: z.array(z.string().max(63)).max(16).optional().describe('Tasks it is known to serve; informational.'),
+  support: z
+    .strictObject({
+      level: z.enum(['ProductionBacked', 'Experimental']),
+      evidence: z
+        .string()
+        .max(256)
+        .optional()
+        .describe('Where it was seen to work, such as an id in your own records.'),
+    })
+    .optional()
+    .describe('What the platform team vouches for, for this adapter on this profile’s runtime.'),
 });
+
+/** `https` unless the profile's network rules say otherwise; no user, query or fragment. */
+const endpoint = () =>
+  z
+    .string()
+    .min(1)
+    .max(512)
+    .regex(/^https?:\/\/[^\s/?#@]+(\/[^\s?#]*)?$/);
+
+const replicateModel = () =>
+  z
+    .string()
+    .min(3)
+    .max(256)
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*\/[A-Za-z0-9][A-Za-z0-9._-]*$/);
+
+const replicate = withRules(
+  z.strictObject({
+    endpoint: endpoint()
+      .optional()
+      .describe('A gateway or proxy in front of the API. Absent: the vendor’s own. The Secret must list its host.'),
+    model: replicateModel().optional().describe('owner/name of an official model.'),
+    version: z
+      .string()
+      .regex(/^([A-Za-z0-9][A-Za-z0-9._-]*\/[A-Za-z0-9][A-Za-z0-9._-]*:)?[0-9a-f]{64}$/)
+      .max(330)
+      .optional()
+      .describe('A version’s 64 hexadecimal digits, with or without owner/name: before them.'),
+    deployment: replicateModel().optional().describe('owner/name of a deployment.'),
+    webhookURL: endpoint()
+      .optional()
+      .describe('Where the vendor reaches this operator, https. Deliveries are hints: work is polled either way.'),
+  }),
+  [
+    {
+      rule: '[has(self.model), has(self.version), has(self.deployment)].filter(x, x).size() == 1',
+      message: 'exactly one of model, version, deployment says what is run',
+    },
+  ],
+).describe('Predictions at Replicate. Registered, not production-backed.');
+
+const mock = z
+  .strictObject({
+    runSeconds: z.number().min(0).max(3600).default(0).describe('How long each run takes.'),
+    failure: z
+      .enum(['None', 'Fail', 'Reject'])
+      .default('None')
+      .describe('Fail: every run fails. Reject: every request is refused.'),
+  })
+  .describe('Deterministic results without any model, for tests of pipelines.');
+
+const genie = z.strictObject({}).describe('Accepted and always refused with ScaffoldOnly: nothing stands behind it.');
+
+const operation = (timeoutSeconds: number, maxAttempts: number) =>
+  z
+    .strictObject({
+      timeoutSeconds: z.number().min(0.001).max(3600).default(timeoutSeconds).describe('For one attempt.'),
+      maxAttempts: z.int32().min(1).max(20).default(maxAttempts),
+      backoffSeconds: z
+        .number()
+        .min(0)
+        .max(300)
+        .default(maxAttempts === 1 ? 0 : 0.25),
+      backoffMultiplier: z
+        .number()
+        .min(1)
+        .max(10)
+        .default(maxAttempts === 1 ? 1 : 2),
+      retryableStatusCodes: z
+        .array(z.int32().min(100).max(599))
+        .max(32)
+        .default([408, 429, 500, 502, 503, 504])
+        .meta({ 'x-kubernetes-list-type': 'set' }),
+      maxElapsedSeconds: z
+        .number()
+        .min(0.001)
+        .max(604_800)
+        .optional()
+        .describe('For the whole operation with its attempts, pauses and polls; survives a restart.'),
+    })
+    .prefault({});
+
+const requestPolicy = z
+  .strictObject({
+    health: operation(10, 3),
+    request: operation(60, 1).describe('Creating work. It is never repeated while its outcome is in doubt.'),
+    polling: operation(30, 3),
+    download: operation(300, 3),
+  })
+  .describe('How calls to the vendor are made: WorldForge’s four operation classes and defaults.');
 
 const sync = z
   .strictObject({
@@ -199,8 +300,34 @@ const network = z
 
 export const runtimeProfileSpec = withRules(
   z.strictObject({
-    runtime: z.enum(['local']).describe('The plugin that runs the work.'),
+    runtime: z.enum(RUNTIME_NAMES).describe('The plugin that runs the work.'),
     local: local.optional(),
+    replicate: replicate.optional(),
+    mock: mock.optional(),
+    genie: genie.optional(),
+    supportLevel: z
+      .enum(SUPPORT_LEVELS)
+      .optional()
+      .describe(
+        'The platform team’s word on this profile. Absent: what the runtime promises. Experimental: each run must acknowledge it.',
+      ),
+    credentials: z
+      .strictObject({ secretRef: z.strictObject({ name: objectName() }) })
+      .optional()
+      .describe(
+        'A Secret in the operator’s namespace, labelled worldflux.ai/credential-for: <runtime>, with the vendor’s own environment names as keys and the hosts that it may be sent to in the annotation worldflux.ai/allowed-hosts.',
+      ),
+    requestPolicy: requestPolicy.optional(),
+    onUnknownSubmit: z
+      .enum(['WaitForPerson', 'WaitForDeadline'])
+      .default('WaitForDeadline')
+      .describe(
+        'When looking does not tell whether the vendor has the work: wait for the annotation worldflux.ai/submit-outcome, or until the vendor-side deadline has passed. Nothing is bought twice either way.',
+      ),
+    orphans: z
+      .enum(['Report', 'Delete'])
+      .default('Report')
+      .describe('Work of this installation at the vendor that no run names. Report: a metric and an event.'),
     allowedNamespaces: z
       .strictObject({
         matchLabels: z.record(z.string().max(317), labelValue()).meta({ maxProperties: 16 }).optional(),
@@ -225,6 +352,11 @@ export const runtimeProfileSpec = withRules(
         maxRunSeconds: seconds().optional(),
         maxUploadSeconds: seconds(86_400).default(1800),
         maxCostUSDPerRun: money().optional(),
+        maxCostUSDPerNamespacePerDay: money()
+          .optional()
+          .describe(
+            'Spent and reserved in one UTC day; a run that would pass it waits. Deleting runs gives nothing back.',
+          ),
         maxConcurrentRuns: z.int32().min(1).max(100_000).optional(),
         maxConcurrentRunsPerNamespace: z.int32().min(1).max(100_000).optional(),
         maxArtifactBytes: quantity().default('100Gi').describe('The most that one artifact may hold.'),
@@ -265,9 +397,20 @@ export const runtimeProfileSpec = withRules(
   }),
   [
     {
-      rule: "self.runtime != 'local' || has(self.local)",
-      message: 'runtime "local" needs the block spec.local',
-      fieldPath: '.local',
+      rule: RUNTIME_NAMES.map((name) => `(self.runtime == '${name}') == has(self.${name})`).join(' && '),
+      message: 'exactly the block that spec.runtime names: spec.local for "local", spec.replicate for "replicate", …',
+      fieldPath: '.runtime',
+    },
+    {
+      rule: "self.runtime != 'replicate' || has(self.credentials)",
+      message: 'a vendor needs credentials: name a Secret of the operator’s namespace in spec.credentials.secretRef',
+      fieldPath: '.credentials',
+      reason: 'FieldValueRequired',
+    },
+    {
+      rule: "self.runtime != 'replicate' || has(self.allowedNamespaces)",
+      message: 'a profile that costs money says which namespaces may use it: set spec.allowedNamespaces',
+      fieldPath: '.allowedNamespaces',
       reason: 'FieldValueRequired',
     },
     {
@@ -285,6 +428,10 @@ export const runtimeProfileSpec = withRules(
 );
 export type RuntimeProfileSpec = z.output<typeof runtimeProfileSpec>;
 export type LocalProfile = z.output<typeof local>;
+export type ReplicateProfile = z.output<typeof replicate>;
+export type MockProfile = z.output<typeof mock>;
+export type RequestPolicy = z.output<typeof requestPolicy>;
+export type OperationPolicy = RequestPolicy['request'];
 
 export const doctorLine = z.strictObject({
   check: z.string().max(64),
@@ -301,6 +448,21 @@ export const runtimeProfileStatus = z.strictObject({
     .meta({ 'x-kubernetes-list-type': 'atomic' })
     .optional()
     .describe('One line a check; an error blocks runs.'),
+  config: z
+    .array(
+      z.strictObject({
+        name: z.string().max(128),
+        present: z.boolean(),
+        source: z.string().max(253).optional().describe('Where it is read, such as secret:replicate.'),
+        required: z.boolean(),
+        secret: z.boolean(),
+        valid: z.boolean(),
+      }),
+    )
+    .max(32)
+    .meta({ 'x-kubernetes-list-type': 'atomic' })
+    .optional()
+    .describe('What the runtime is configured with, by name; never a value.'),
   observedGeneration: z.int32().min(0).optional(),
   digest: z.string().max(71).optional().describe('SHA-256 of the spec; runs record the one they started with.'),
 });

@@ -16,6 +16,7 @@ export const CONDITION_TYPES = {
   Synced: 'The run and every artifact marked `commit` are at WorldFlux. Never changes how the run ended.',
   Configured: 'Profile: the spec is consistent and everything it references is there.',
   Healthy: 'Profile: the doctor found no error.',
+  Degraded: 'Profile: calls to its vendor have failed often of late. New runs wait; it clears by itself.',
   ContractVerified:
     'Profile: the sync target describes the API that this operator speaks. Unknown where it serves no description.',
   SyncKeyValid: 'Profile: every sync key in use is accepted and not about to expire.',
@@ -46,6 +47,18 @@ export const WAITING_REASONS = {
   Suspended: 'spec.suspend is true.',
   RunKeyInUse: 'Another run with the same runKey is at work; when it has finished, its record is adopted.',
   StoreQuotaExceeded: 'The namespace has no room left in the run store.',
+  ProfileDegraded: 'Calls to the profile’s vendor have failed often of late; runs that are under way go on.',
+  DailyCostLimit:
+    'What the namespace has spent and reserved today leaves no room for this run; it waits for tomorrow (UTC).',
+  CredentialsMissing: 'The Secret with the vendor’s credentials is missing, not labelled for it, or not accepted.',
+  Submitting: 'The intent is recorded; the request is being sent to the vendor.',
+  VendorQueued: 'The vendor has accepted the work and has not started it.',
+  VendorThrottled: 'The vendor asked to wait; the run is sent again then.',
+  VendorUnavailable: 'The vendor does not answer; nothing was created there.',
+  ResolvingSubmit:
+    'It is not known whether the vendor received the request: it is looked for there before anything else is created.',
+  SubmitOutcomeUnknown:
+    'Looking did not tell whether the vendor has the work. The run waits for a person (annotation worldflux.ai/submit-outcome) or for the vendor-side deadline, as the profile says.',
 } as const;
 export type WaitingReason = keyof typeof WAITING_REASONS;
 
@@ -60,6 +73,13 @@ export const REFUSED_REASONS = {
   PriceMissing: 'The profile limits cost but has no price to compute it with.',
   CostLimitExceeded: 'The most that the run could cost is above the profile’s limit.',
   RunSecondsExceeded: 'The run asks for more time than the profile allows.',
+  FieldNotSupported: 'The run sets a field that its runtime cannot honour, or lacks one that it needs.',
+  CapabilityNotSupported: 'The runtime cannot do what spec.request.capability asks for.',
+  ExperimentalNotAcknowledged: 'The profile is Experimental and the run does not set acknowledgeExperimental.',
+  ProductionDisabled:
+    'The runtime is registered, not production-backed: neither the adapter’s support metadata nor the profile’s supportLevel says otherwise.',
+  ScaffoldOnly: 'The provider is known by name only; nothing stands behind it.',
+  CostLimitMissing: 'The profile costs money and sets no limits.maxCostUSDPerRun.',
 } as const;
 export type RefusedReason = keyof typeof REFUSED_REASONS;
 
@@ -86,6 +106,14 @@ export const OUTCOME_REASONS = {
   RunDeadlineExceeded: 'The run took longer than timeouts.runSeconds.',
   ChildDeleted: 'The run’s Job or pod was deleted by somebody else. It is never created again.',
   PodFailed: 'The pod failed without saying why; the message has what is known.',
+  VendorFailed: 'The vendor reports that the work failed; its words are in the message.',
+  VendorRejected: 'The vendor refused the request itself; another run may be right.',
+  VendorDeadline: 'The vendor ended the work at the deadline that was set with it.',
+  VendorCancelled: 'The work was cancelled at the vendor by somebody else.',
+  CredentialsRefused: 'The vendor refused the profile’s credentials while the run was under way.',
+  WorkLost: 'The vendor no longer knows the work. It is never sent again by itself.',
+  BudgetExceeded: 'The elapsed budget of the request policy (maxElapsedSeconds) is used up.',
+  SubmitUnresolved: 'It could not be told whether the vendor has the work, and the vendor-side deadline has passed.',
 } as const;
 export type OutcomeReason = keyof typeof OUTCOME_REASONS;
 
@@ -155,6 +183,8 @@ export type ProgressReason = keyof typeof PROGRESS_REASONS;
 export const PROFILE_REASONS = {
   DoctorPassed: 'Every check passed.',
   DoctorFailed: 'A check at level error blocks runs; status.doctor says which and what would be right.',
+  CallsSucceed: 'Recent calls to the vendor succeed.',
+  CallsFail: 'Too many of the recent calls to the vendor failed, were repeated, or ran out of budget.',
 } as const;
 export type ProfileReason = keyof typeof PROFILE_REASONS;
 
@@ -176,8 +206,26 @@ export const RETRYABLE_REASONS = [
   'ImagePullFailed',
   'SourceFailed',
   'StartupDeadlineExceeded',
+  'VendorFailed',
+  'VendorCancelled',
+  'WorkLost',
 ] as const satisfies readonly OutcomeReason[];
 export type RetryableReason = (typeof RETRYABLE_REASONS)[number];
+
+/** Plugins that may do the work, by the name that a profile gives. */
+export const RUNTIME_NAMES = ['local', 'replicate', 'mock', 'genie'] as const;
+export type RuntimeName = (typeof RUNTIME_NAMES)[number];
+
+/** WorldForge's capability names; metrics are labelled by them. */
+export const CAPABILITIES = ['predict', 'generate', 'reason', 'embed', 'plan', 'transfer', 'score', 'policy'] as const;
+export type Capability = (typeof CAPABILITIES)[number];
+
+/**
+ * What is promised of a runtime, from most to least. Experimental: each run must acknowledge it. ProductionDisabled:
+ * registered, and refused until an adapter's support metadata or the profile says otherwise.
+ */
+export const SUPPORT_LEVELS = ['Production', 'Experimental', 'ProductionDisabled'] as const;
+export type SupportLevel = (typeof SUPPORT_LEVELS)[number];
 
 /** Derived from the conditions, for people and printer columns. */
 export const PHASES = [

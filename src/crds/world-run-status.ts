@@ -16,7 +16,21 @@ const attempt = z.strictObject({
   exitCode: z.int32().optional(),
   reason: z.string().max(64).optional(),
   message: z.string().max(1024).optional(),
-  counted: z.boolean().optional().describe('False for an attempt that a suspension or an eviction by the queue ended.'),
+  counted: z
+    .boolean()
+    .optional()
+    .describe('False for an attempt that a suspension or an eviction by the queue ended, or that was skipped.'),
+  profile: z.string().max(253).optional().describe('The profile it used or skipped, where the run names fallbacks.'),
+  externalId: z.string().max(253).optional().describe('The vendor’s id of the work.'),
+  intent: z
+    .strictObject({
+      requestDigest: sha256(),
+      recordedAt: timestamp(),
+      notAfter: timestamp().describe('The request is not sent after this.'),
+      deadlineAt: timestamp().describe('The vendor itself ends the work by then.'),
+    })
+    .optional()
+    .describe('Recorded before the request is sent to a vendor.'),
 });
 export type AttemptStatus = z.infer<typeof attempt>;
 

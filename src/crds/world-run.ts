@@ -14,7 +14,7 @@ import {
   withRules,
   type CelRule,
 } from './common.ts';
-import { RETRYABLE_REASONS, SYNC_MODES } from './vocabulary.ts';
+import { CAPABILITIES, RETRYABLE_REASONS, SYNC_MODES } from './vocabulary.ts';
 
 /** One run of a world model. Namespaced: the user's object. */
 
@@ -112,11 +112,44 @@ const outputs = z.strictObject({
     .describe('Which nodes’ artifacts are kept; metrics are always those of rank 0.'),
 });
 
+const request = z
+  .strictObject({
+    capability: z.enum(CAPABILITIES).default('generate'),
+    prompt: z.string().max(32_768).optional(),
+    options: z
+      .looseObject({})
+      .meta({ 'x-kubernetes-map-type': 'atomic', maxProperties: 64 })
+      .optional()
+      .describe('Inputs as the model names them; they win over prompt.'),
+    files: mapList(
+      z
+        .array(
+          z.strictObject({
+            input: z.string().min(1).max(128).describe('The model’s input that takes the file.'),
+            path: containedPath('path').describe('A key of the ConfigMap that spec.source names.'),
+          }),
+        )
+        .max(16),
+      ['input'],
+    )
+      .optional()
+      .describe('Files from the source, sent to the vendor as uploads.'),
+  })
+  .describe('What is asked of a provider; for runtimes that are no Job.');
+
 export const worldRunSpecShape = {
   runtimeProfileRef: z
     .strictObject({ name: objectName() })
     .optional()
     .describe('Absent: the profile that carries the annotation worldflux.ai/is-default-profile.'),
+  fallbackProfileRefs: z
+    .array(z.strictObject({ name: objectName() }))
+    .max(4)
+    .meta({ 'x-kubernetes-list-type': 'atomic' })
+    .optional()
+    .describe(
+      'Profiles to use instead, in this order, while the ones before cannot take the run. Never after a request whose outcome is unknown, and not for policy or score.',
+    ),
   adapter: z
     .strictObject({ id: z.string().min(1).max(128) })
     .optional()
@@ -163,6 +196,11 @@ export const worldRunSpecShape = {
   )
     .optional()
     .describe('Recorded in the manifest.'),
+  request: request.optional(),
+  acknowledgeExperimental: z
+    .boolean()
+    .default(false)
+    .describe('The run accepts a profile whose support level is Experimental.'),
   outputs: outputs.prefault({}),
   timeouts: z
     .strictObject({
