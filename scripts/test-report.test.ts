@@ -42,4 +42,17 @@ suite('the summary of a test run', () => {
     expect(lines).toContain('not run on this host: unit: needs Python');
     expect(lines).toContain('not run on this host: e2e: a node needs root');
   });
+
+  test('ends with what failed, and the first words of why', () => {
+    const assertionResults = [
+      {
+        status: 'failed',
+        fullName: 'a run ends',
+        failureMessages: ['AssertionError: 1 is not 2\n  at x\n  at y\n  at z'],
+      },
+    ];
+    const files = [{ status: 'failed', assertionResults }];
+    const layer = layerOf('unit', { seconds: 1, exitCode: 1, report: report({ passed: 3, failed: 1, files }) });
+    expect(describe([layer])).toContain('failed: unit: a run ends: AssertionError: 1 is not 2   at x   at y');
+  });
 });

@@ -6,6 +6,8 @@ export interface Layer {
   failed: number;
   /** Names of tests that this host could not run. */
   skipped: readonly string[];
+  /** What failed, each with the first words of why: at the end of a long output nobody scrolls back for it. */
+  failures?: readonly string[];
   /** Why the whole layer did not run. */
   reason?: string;
 }
@@ -13,7 +15,12 @@ export interface Layer {
 interface VitestReport {
   numPassedTests: number;
   numFailedTests: number;
-  testResults: { status: string; assertionResults: { status: string; fullName: string }[] }[];
+  testResults: {
+    status: string;
+    name?: string;
+    message?: string;
+    assertionResults: { status: string; fullName: string; failureMessages?: string[] }[];
+  }[];
 }
 
 /**
@@ -35,7 +42,19 @@ export function layerOf(name: string, run: { seconds: number; exitCode: number; 
     passed: report?.numPassedTests ?? 0,
     failed: failed === 0 && run.exitCode !== 0 ? 1 : failed,
     skipped: soundFiles.flatMap((file) => file.assertionResults.filter(isSkipped).map((test) => test.fullName)),
+    failures: [
+      ...brokenFiles.map((file) => `${file.name ?? 'a file'}: ${firstWords(file.message)}`),
+      ...files.flatMap((file) =>
+        file.assertionResults
+          .filter((test) => test.status === 'failed')
+          .map((test) => `${test.fullName}: ${firstWords(test.failureMessages?.[0])}`),
+      ),
+    ],
   };
+}
+
+function firstWords(message = ''): string {
+  return message.trim().split('\n').slice(0, 3).join(' ').slice(0, 600);
 }
 
 /** One line a layer, then what did not run and why. */
@@ -49,6 +68,8 @@ export function describe(layers: readonly Layer[]): string[] {
     if (reason !== undefined) lines.push(`not run on this host: ${name}: ${reason}`);
   for (const { name, skipped } of layers)
     for (const test of skipped) lines.push(`not run on this host: ${name}: ${test}`);
+  for (const { name, failures } of layers)
+    for (const failure of failures ?? []) lines.push(`failed: ${name}: ${failure}`);
   return ['', ...lines];
 }
 
