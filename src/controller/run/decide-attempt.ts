@@ -1,4 +1,3 @@
-import type { OutcomeReason, RetryableReason } from '../../crds/vocabulary.ts';
 import type { PodState } from '../../runtime/local/pod-state.ts';
 import {
   anyStarted,
@@ -13,12 +12,12 @@ import {
   type SeenPod,
 } from './attempt.ts';
 import { endOf, type End } from './attempt-end.ts';
-import type { Decision, Ending } from './decision.ts';
-import { clipBytes } from './public-text.ts';
+import { closeAs, type Stop } from './closing.ts';
+import type { Decision } from './decision.ts';
 import { lostPods, nextNodeLoss } from './node-loss.ts';
 import type { Situation } from './situation.ts';
 import { writeOrWait } from './status.ts';
-import { uncounted, UNCOUNTED, type World } from './world.ts';
+import { UNCOUNTED, type World } from './world.ts';
 
 /** A run whose Job is there: wait, stop, collect, close or record. */
 
@@ -108,11 +107,6 @@ function lookCloser({ world, job }: Attempt): Decision {
   return age < POD_LAG_MS ? { do: 'nothing', againMs: POD_LAG_MS - age } : { do: 'readPods', job };
 }
 const POD_LAG_MS = 1000;
-
-interface Stop {
-  reason: OutcomeReason | typeof UNCOUNTED.suspended;
-  message: string;
-}
 
 /** Why the operator itself must end the attempt now. */
 function stopOf(attempt: Attempt): Stop | undefined {
@@ -223,67 +217,15 @@ function unreadLog({ world, seen, number, collects }: Attempt): Decision | undef
   return next === undefined ? undefined : { do: 'finishLog', attempt: number, pod: next.pod };
 }
 
-/** The last word on an attempt: close it and go on, or record the run. */
 function close(attempt: Attempt, end: End | Stop): Decision {
   const { world, number, seen, times, clocks } = attempt;
-  const { spec, status } = world.run;
   const head = seen[0]?.pod;
-  const exitCode = 'exitCode' in end ? end.exitCode : undefined;
-  const closed = {
-    ...shownAttempt(attempt),
-    finishedAt: iso(times.finishedAt ?? world.now),
-    ...(exitCode !== undefined && { exitCode }),
-    reason: end.reason,
-    // The conditions have the whole; sixteen attempts stand in one status.
-    message: clipBytes(end.message, 300),
-  };
-  if (end.reason === UNCOUNTED.suspended) {
-    return {
-      do: 'closeAttempt',
-      attempt: { ...closed, counted: false },
-      clocks,
-      situation: {
-        is: 'waiting',
-        reason: 'Suspended',
-        message: 'spec.suspend is true; set it to false to go on.',
-        admitted: false,
-      },
-    };
-  }
-  const used = number - uncounted(status);
-  if (
-    end.reason !== 'Completed' &&
-    end.reason !== 'Cancelled' &&
-    spec.retry.onReasons.includes(end.reason as RetryableReason) &&
-    used < spec.retry.maxAttempts &&
-    !spec.cancel
-  ) {
-    return { do: 'closeAttempt', attempt: closed, clocks, situation: waitsForRetry(closed) };
-  }
-  const ending: Ending = {
-    status: end.reason === 'Completed' ? 'succeeded' : end.reason === 'Cancelled' ? 'cancelled' : 'failed',
-    reason: end.reason as OutcomeReason,
-    message: end.message,
-    exitCode,
-    attempt: closed,
-    resultsOf: number,
-    clocks,
-    imageDigest: head?.imageDigest,
-    sourceCommit: commitOf(head),
-  };
-  return { do: 'record', ending };
-}
-
-/** The same words before and during the pause, so that they are written once. */
-export function waitsForRetry(
-  last: { number: number; reason?: string | undefined; message?: string | undefined } | undefined,
-): Situation & { is: 'waiting' } {
-  // A list of attempts that somebody emptied says nothing of the one whose Job is still there.
-  const message =
-    last === undefined
-      ? 'What an earlier attempt left is being removed.'
-      : `Attempt ${last.number} ended with ${last.reason}: ${last.message ?? ''}`;
-  return { is: 'waiting', reason: 'WaitingForRetry', message, admitted: true };
+  const finishedAt = iso(times.finishedAt ?? world.now);
+  const shown = shownAttempt(attempt);
+  return closeAs(
+    { world, number, shown, finishedAt, clocks, imageDigest: head?.imageDigest, sourceCommit: commitOf(head) },
+    end,
+  );
 }
 
 /** The source container ends with the commit as its termination message. */

@@ -4,7 +4,7 @@ import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import type { WaitingReason } from '../../crds/vocabulary.ts';
 import { clocksAt, NO_TIMES } from './clocks.ts';
 import type { Decision, Ending } from './decision.ts';
-import { waitsForRetry } from './decide-attempt.ts';
+import { waitsForRetry } from './closing.ts';
 import { endedByOperator, lingeringPod } from './endings.ts';
 import { lostPods, nextNodeLoss } from './node-loss.ts';
 import { writeOrWait } from './status.ts';
