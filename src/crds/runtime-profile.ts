@@ -369,9 +369,13 @@ export const runtimeProfileSpec = withRules(
       .strictObject({
         usdPerGPUHour: money().optional(),
         usdPerNodeHour: money().optional().describe('For nodes without GPUs, or on top of them.'),
+        usdPerSecond: money().optional().describe('For each second of a vendor’s work.'),
+        usdPerRequest: money().optional().describe('For each request sent to a vendor, retries included.'),
       })
       .optional()
-      .describe('What the estimate in the manifest is computed with.'),
+      .describe(
+        'What runs are priced with before they start, and the estimate in the manifest. Per GPU and node hour for Jobs, per second and request for vendors.',
+      ),
     retention: z
       .strictObject({
         policy: z.enum(['Retain', 'Delete']).default('Retain').describe('Delete: stored results go with the WorldRun.'),

@@ -184,6 +184,13 @@ export const worldRunCrd = crd({
     { name: 'Attempt', type: 'integer', jsonPath: '.status.attemptCount', priority: 1 },
     { name: 'Stored', type: 'string', jsonPath: condition('ResultsStored', 'status'), priority: 1 },
     { name: 'Node', type: 'string', jsonPath: '.status.attempts[-1:].node', priority: 1 },
+    {
+      name: 'External-ID',
+      type: 'string',
+      jsonPath: '.status.attempts[-1:].externalId',
+      description: 'The vendor’s id of the work',
+      priority: 1,
+    },
     { name: 'Message', type: 'string', jsonPath: ".status.conditions[?(@.type=='Ready')].message", priority: 1 },
   ],
 });
@@ -201,6 +208,8 @@ export const runtimeProfileCrd = crd({
     { name: 'Runtime', type: 'string', jsonPath: '.spec.runtime' },
     { name: 'Ready', type: 'string', jsonPath: condition('Ready', 'status') },
     { name: 'Reason', type: 'string', jsonPath: condition('Ready', 'reason') },
+    { name: 'Degraded', type: 'string', jsonPath: condition('Degraded', 'status') },
+    { name: 'Support', type: 'string', jsonPath: '.spec.supportLevel', priority: 1 },
     { name: 'Contract', type: 'string', jsonPath: condition('ContractVerified', 'status'), priority: 1 },
     { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
     { name: 'Message', type: 'string', jsonPath: ".status.conditions[?(@.type=='Ready')].message", priority: 1 },

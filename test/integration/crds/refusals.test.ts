@@ -1,9 +1,12 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { Kit } from '../../e2e/kit.ts';
 import { attachCluster } from '../../cluster/index.ts';
 import { MUTABLE_FIELDS, worldRunSpecShape } from '../../../src/crds/world-run.ts';
 import { MANAGER } from '../../../src/controller/identity.ts';
-import { WORLD_RUNS, type WorldRun } from '../../../src/controller/run/view.ts';
+import { WORLD_RUNS, type RuntimeProfile, type WorldRun } from '../../../src/controller/run/view.ts';
 import { installCrds } from '../install-crds.ts';
 
 /** What the API server itself refuses, and what it says to it. */
@@ -76,24 +79,190 @@ describe('a WorldRun is refused with words that say what would be right', () => 
       /spec\.retry\.onReasons\[0\]: Unsupported value/,
     ],
     ['a task in capitals', { task: 'Rollout' }, /spec\.task/],
+    [
+      'a capability that nobody has',
+      { request: { capability: 'dream' } },
+      /spec\.request\.capability: Unsupported value: "dream"/,
+    ],
+    [
+      'a file from outside its source',
+      { request: { files: [{ input: 'image', path: '../../etc/passwd' }] } },
+      /must stay below its folder/,
+    ],
+    ['a fallback without a name', { fallbackProfileRefs: [{}] }, /spec\.fallbackProfileRefs\[0\]\.name: Required/],
+    [
+      'more fallbacks than anybody reads',
+      { fallbackProfileRefs: ['a', 'b', 'c', 'd', 'e'].map((name) => ({ name })) },
+      /spec\.fallbackProfileRefs: Too many/,
+    ],
   ])('%s', async ([, spec, words]) => {
     expect(await kit.refusal(minimal('refused', spec))).toMatch(words);
   });
 });
 
+const replicate = (spec: object = {}) => ({
+  ...kit.profile('p', {}),
+  spec: {
+    runtime: 'replicate',
+    replicate: { model: 'acme/wm' },
+    credentials: { secretRef: { name: 'replicate' } },
+    allowedNamespaces: { matchLabels: { team: 'robotics' } },
+    ...spec,
+  },
+});
+
 describe('a RuntimeProfile is refused', () => {
-  test('without the block that its runtime names', async () => {
-    expect(await kit.refusal({ ...kit.profile('p', {}), spec: { runtime: 'local' } })).toMatch(
-      /runtime "local" needs the block spec\.local/,
-    );
-  });
-  test('with the block of a runtime that this release does not have', async () => {
-    expect(await kit.refusal(kit.profile('p', {}, { modal: {} }))).toMatch(/unknown field "spec\.modal"/);
-  });
-  test('with a price that is no amount', async () => {
-    expect(await kit.refusal(kit.profile('p', {}, { pricing: { usdPerGPUHour: 'cheap' } }))).toMatch(
+  test.for<[string, () => object, RegExp]>([
+    [
+      'without the block that its runtime names',
+      () => ({ ...kit.profile('p', {}), spec: { runtime: 'local' } }),
+      /exactly the block that spec\.runtime names/,
+    ],
+    [
+      'with another runtime’s block',
+      () => kit.profile('p', {}, { mock: {} }),
+      /exactly the block that spec\.runtime names/,
+    ],
+    [
+      'with the block of another runtime alone',
+      () => replicate({ runtime: 'mock' }),
+      /exactly the block that spec\.runtime names/,
+    ],
+    [
+      'with the block of a runtime that this release does not have',
+      () => kit.profile('p', {}, { modal: {} }),
+      /unknown field "spec\.modal"/,
+    ],
+    [
+      'with a runtime that this release does not have',
+      () => replicate({ runtime: 'modal' }),
+      /spec\.runtime: Unsupported value: "modal"/,
+    ],
+    [
+      'with a price that is no amount',
+      () => kit.profile('p', {}, { pricing: { usdPerGPUHour: 'cheap' } }),
       /spec\.pricing\.usdPerGPUHour/,
-    );
+    ],
+    [
+      'for a vendor, without credentials',
+      () => replicate({ credentials: undefined }),
+      /spec\.credentials.*name a Secret of the operator’s namespace/,
+    ],
+    [
+      'for a vendor, without saying which namespaces may spend its money',
+      () => replicate({ allowedNamespaces: undefined }),
+      /spec\.allowedNamespaces.*which namespaces may use it/,
+    ],
+    [
+      'with nothing that a vendor could run',
+      () => replicate({ replicate: {} }),
+      /exactly one of model, version, deployment/,
+    ],
+    [
+      'with two things that a vendor could run',
+      () => replicate({ replicate: { model: 'acme/wm', deployment: 'acme/ours' } }),
+      /exactly one of model, version, deployment/,
+    ],
+    [
+      'with a password in an endpoint',
+      () => replicate({ replicate: { model: 'acme/wm', endpoint: 'https://me:pw@example.com' } }),
+      /spec\.replicate\.endpoint/,
+    ],
+    [
+      'with an endpoint of another scheme',
+      () => replicate({ replicate: { model: 'acme/wm', endpoint: 'file:///etc/passwd' } }),
+      /spec\.replicate\.endpoint/,
+    ],
+    [
+      'with a version that is no digest',
+      () => replicate({ replicate: { version: 'latest' } }),
+      /spec\.replicate\.version/,
+    ],
+    [
+      'with a request that is tried no time',
+      () => replicate({ requestPolicy: { request: { maxAttempts: 0 } } }),
+      /spec\.requestPolicy\.request\.maxAttempts/,
+    ],
+    [
+      'with a support level of its own making',
+      () => replicate({ supportLevel: 'Beta' }),
+      /spec\.supportLevel: Unsupported value: "Beta"/,
+    ],
+    [
+      'when it sends the operator’s key for every namespace',
+      () =>
+        kit.profile(
+          'p',
+          {},
+          {
+            sync: {
+              baseURL: 'https://worldflux.example',
+              allowedProjects: ['demo'],
+              apiKeySecretRef: { name: 'k', from: 'OperatorNamespace' },
+            },
+          },
+        ),
+      /name them with allowedNamespaces/,
+    ],
+    [
+      'when it syncs without TLS and does not say so',
+      () =>
+        kit.profile(
+          'p',
+          {},
+          {
+            sync: {
+              baseURL: 'http://worldflux.example',
+              allowedProjects: ['demo'],
+              apiKeySecretRef: { name: 'k' },
+            },
+          },
+        ),
+      /needs network\.allowPlainHTTP/,
+    ],
+  ])('%s', async ([, profile, words]) => {
+    expect(await kit.refusal(profile())).toMatch(words);
+  });
+
+  test('no more: each runtime’s shortest profile is taken, with its defaults', async () => {
+    const taken = async (spec: object) => {
+      const object = { ...kit.profile('shortest', {}), spec };
+      const answer = await kit.cluster.kubectl(
+        ['create', '--validate=strict', '--dry-run=server', '-o', 'json', '-f', '-'],
+        { input: stringify(object) },
+      );
+      return (JSON.parse(answer) as RuntimeProfile).spec;
+    };
+    expect(await taken({ runtime: 'local', local: {} })).toMatchObject({ onUnknownSubmit: 'WaitForDeadline' });
+    expect(await taken({ runtime: 'mock', mock: {} })).toMatchObject({ mock: { runSeconds: 0, failure: 'None' } });
+    expect(await taken({ runtime: 'genie', genie: {} })).toMatchObject({ orphans: 'Report' });
+    expect(await taken({ ...replicate().spec, requestPolicy: {} })).toMatchObject({
+      requestPolicy: {
+        health: { timeoutSeconds: 10, maxAttempts: 3, backoffSeconds: 0.25, backoffMultiplier: 2 },
+        request: { timeoutSeconds: 60, maxAttempts: 1, backoffSeconds: 0, backoffMultiplier: 1 },
+        polling: { timeoutSeconds: 30, maxAttempts: 3 },
+        download: { timeoutSeconds: 300, retryableStatusCodes: [408, 429, 500, 502, 503, 504] },
+      },
+    });
+  });
+});
+
+describe('the CRDs', () => {
+  test.for(['worldruns', 'runtimeprofiles'])('%s is small enough to be read by every client', async (plural) => {
+    const { size } = await stat(join(import.meta.dirname, `../../../manifests/crds/${plural}.yaml`));
+    expect(size).toBeLessThan(200 * 1024);
+  });
+
+  test.for([
+    ['runtimeprofile.spec.replicate', /Predictions at Replicate.*model.*A version’s 64/s],
+    ['runtimeprofile.spec.limits.maxCostUSDPerNamespacePerDay', /Spent and reserved in one UTC day/],
+    ['runtimeprofile.spec.pricing', /usdPerRequest.*For each request/s],
+    ['worldrun.spec.fallbackProfileRefs', /Profiles to use instead, in this order/],
+    ['worldrun.spec.request', /capability.*files/s],
+    ['worldrun.status.attempts.intent', /Recorded before the request is sent/],
+  ] as const)('kubectl explain %s', async ([field, words]) => {
+    // The API server takes up a schema in its own time.
+    await expect.poll(() => kit.cluster.kubectl(['explain', field]), { timeout: 30_000 }).toMatch(words);
   });
 });
 
@@ -102,6 +271,7 @@ describe('once it exists', () => {
     await kit.apply(minimal('fixed'));
     const other: Record<string, unknown> = {
       runtimeProfileRef: { name: 'q' },
+      fallbackProfileRefs: [{ name: 'q' }],
       adapter: { id: 'a' },
       task: 'eval',
       image: 'other',
@@ -117,6 +287,8 @@ describe('once it exists', () => {
       volumes: [{ name: 'v', mountPath: '/v', configMap: { name: 'c' } }],
       source: { configMap: { name: 'c' } },
       datasets: [{ id: 'd' }],
+      request: { capability: 'generate', prompt: 'x' },
+      acknowledgeExperimental: true,
       outputs: { metricsFile: 'm.json' },
       timeouts: { runSeconds: 1 },
       retry: { maxAttempts: 2 },

@@ -24,6 +24,7 @@ type Json = string | number | boolean | Json[] | { [key: string]: Json };
 /** Every field set to something right. Mutations start from here. */
 const FULL_RUN: Json = {
   runtimeProfileRef: { name: 'p' },
+  fallbackProfileRefs: [{ name: 'q' }],
   adapter: { id: 'a' },
   task: 'rollout',
   image: 'busybox:1',
@@ -39,6 +40,8 @@ const FULL_RUN: Json = {
   volumes: [{ name: 'v', mountPath: '/v', configMap: { name: 'c' } }],
   source: { git: { url: 'https://example.com/x.git', ref: 'main', path: '.', secretRef: { name: 's' } } },
   datasets: [{ id: 'd', revision: 'r' }],
+  request: { capability: 'generate', prompt: 'p', options: { seed: 7 }, files: [{ input: 'image', path: 'x.png' }] },
+  acknowledgeExperimental: true,
   outputs: {
     metricsFile: 'm.json',
     seriesFile: 's.jsonl',
@@ -52,6 +55,35 @@ const FULL_RUN: Json = {
   cancel: false,
   dryRun: false,
   ttlSecondsAfterFinished: 0,
+};
+const COMMON_PROFILE: { [key: string]: Json } = {
+  allowedNamespaces: { matchLabels: { a: 'b' }, matchExpressions: [{ key: 'a', operator: 'In', values: ['b'] }] },
+  providerEnv: [{ name: 'HF_TOKEN', secretKeyRef: { name: 's', key: 'k' } }],
+  limits: {
+    maxRunSeconds: 1,
+    maxUploadSeconds: 1,
+    maxCostUSDPerRun: '1.5',
+    maxCostUSDPerNamespacePerDay: '20',
+    maxConcurrentRuns: 1,
+    maxConcurrentRunsPerNamespace: 1,
+    maxArtifactBytes: '1Gi',
+    maxStoredBytesPerNamespace: '1Ti',
+  },
+  pricing: { usdPerGPUHour: '2.45', usdPerNodeHour: '0', usdPerSecond: '0.001', usdPerRequest: '0.05' },
+  retention: { policy: 'Delete', expireSeconds: 1, afterDeleteSeconds: 0 },
+  onNodeLost: 'Wait',
+  nodeLostSeconds: 1,
+  adapters: [
+    {
+      id: 'a',
+      source: 's',
+      revision: 'r',
+      vramFloorGiB: 1,
+      knownIssues: ['i'],
+      tasks: ['t'],
+      support: { level: 'ProductionBacked', evidence: 'e' },
+    },
+  ],
 };
 const FULL_PROFILE: Json = {
   runtime: 'local',
@@ -81,22 +113,24 @@ const FULL_PROFILE: Json = {
       gitHosts: ['example.com'],
     },
   },
-  allowedNamespaces: { matchLabels: { a: 'b' }, matchExpressions: [{ key: 'a', operator: 'In', values: ['b'] }] },
-  providerEnv: [{ name: 'HF_TOKEN', secretKeyRef: { name: 's', key: 'k' } }],
-  limits: {
-    maxRunSeconds: 1,
-    maxUploadSeconds: 1,
-    maxCostUSDPerRun: '1.5',
-    maxConcurrentRuns: 1,
-    maxConcurrentRunsPerNamespace: 1,
-    maxArtifactBytes: '1Gi',
-    maxStoredBytesPerNamespace: '1Ti',
+  ...COMMON_PROFILE,
+};
+const operation = { timeoutSeconds: 1.5, maxAttempts: 1, backoffSeconds: 0.25, backoffMultiplier: 2 };
+const FULL_VENDOR_PROFILE: Json = {
+  runtime: 'replicate',
+  replicate: { endpoint: 'https://gateway.example/v1', model: 'acme/wm', webhookURL: 'https://hooks.example/x' },
+  supportLevel: 'Experimental',
+  credentials: { secretRef: { name: 's' } },
+  requestPolicy: {
+    health: operation,
+    request: { ...operation, retryableStatusCodes: [429], maxElapsedSeconds: 60 },
+    polling: operation,
+    download: operation,
   },
-  pricing: { usdPerGPUHour: '2.45', usdPerNodeHour: '0' },
-  retention: { policy: 'Delete', expireSeconds: 1, afterDeleteSeconds: 0 },
-  onNodeLost: 'Wait',
-  nodeLostSeconds: 1,
-  adapters: [{ id: 'a', source: 's', revision: 'r', vramFloorGiB: 1, knownIssues: ['i'], tasks: ['t'] }],
+  onUnknownSubmit: 'WaitForPerson',
+  orphans: 'Delete',
+  network: { allowedHosts: ['gateway.example'], allowPlainHTTP: true, allowPrivateEndpoints: true },
+  ...COMMON_PROFILE,
 };
 
 function paths(value: Json, at: (string | number)[] = []): (string | number)[][] {
@@ -142,12 +176,26 @@ const odd: fc.Arbitrary<Json> = fc.oneof(
 );
 
 /** CEL rules stand in the CRD alone; zod knows what one field may hold, not how fields go together. */
-const CEL = /exactly one of|belong to the operator|put credentials|needs the block/;
+const CEL =
+  /exactly one of|exactly the block that|belong to the operator|put credentials|a vendor needs credentials|a profile that costs money/;
 
 test.for([
-  { kind: 'WorldRun', type: WORLD_RUNS, schema: worldRunSpec, full: FULL_RUN },
-  { kind: 'RuntimeProfile', type: RUNTIME_PROFILES, schema: runtimeProfileSpec, full: FULL_PROFILE },
-])('zod and the API server agree on any $kind', async ({ kind, type, schema, full }) => {
+  { kind: 'WorldRun', what: 'WorldRun', type: WORLD_RUNS, schema: worldRunSpec, full: FULL_RUN },
+  {
+    kind: 'RuntimeProfile',
+    what: 'RuntimeProfile',
+    type: RUNTIME_PROFILES,
+    schema: runtimeProfileSpec,
+    full: FULL_PROFILE,
+  },
+  {
+    kind: 'RuntimeProfile',
+    what: 'RuntimeProfile of a vendor',
+    type: RUNTIME_PROFILES,
+    schema: runtimeProfileSpec,
+    full: FULL_VENDOR_PROFILE,
+  },
+])('zod and the API server agree on any $what', async ({ kind, what, type, schema, full }) => {
   const places = paths(full);
   const mutation = fc.record({
     at: fc.constantFrom(...places),
@@ -185,5 +233,5 @@ test.for([
     });
   });
   await fc.assert(property, { numRuns: 400, verbose: 1 });
-  console.log(`${kind}: ${agreed.taken} taken and ${agreed.refused} refused by both`);
+  console.log(`${what}: ${agreed.taken} taken and ${agreed.refused} refused by both`);
 });
