@@ -81,13 +81,7 @@ export class UrlGuard {
 
   #hostAllowed(host: string): boolean {
     const allowed = this.#policy.allowedHosts;
-    if (allowed === undefined) return true;
-    return allowed.some((pattern) => {
-      const wanted = pattern.toLowerCase();
-      return wanted.startsWith('*.')
-        ? host.endsWith(wanted.slice(1)) && host.length > wanted.length - 1
-        : host === wanted;
-    });
+    return allowed === undefined || hostMatches(host, allowed);
   }
 
   #checkAddress(host: string, address: string): void {
@@ -114,8 +108,18 @@ const WORDS: Record<AddressKind, string> = {
   Reserved: 'reserved',
 };
 
+/** `host` as {@link hostOf} writes it; patterns are exact or `*.example.com`, which is not example.com itself. */
+export function hostMatches(host: string, patterns: readonly string[]): boolean {
+  return patterns.some((pattern) => {
+    const wanted = pattern.toLowerCase();
+    return wanted.startsWith('*.')
+      ? host.endsWith(wanted.slice(1)) && host.length > wanted.length - 1
+      : host === wanted;
+  });
+}
+
 /** Lower case, without the brackets of IPv6 and without the trailing dot that means the same host. */
-function hostOf(url: URL): string {
+export function hostOf(url: URL): string {
   const host = url.hostname.replace(/^\[|\]$/g, '').toLowerCase();
   return host.endsWith('.') ? host.slice(0, -1) : host;
 }
