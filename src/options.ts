@@ -55,6 +55,16 @@ const SETTINGS = {
     value: 'URL',
     help: 'Where pods reach that port. Default: the Service worldflux-operator-gateway in the operator’s namespace.',
   },
+  'tls-dir': {
+    schema: text,
+    value: 'DIR',
+    help: 'Folder with tls.crt, tls.key and ca.crt for the gateway and the results API. Default: made and kept in a Secret.',
+  },
+  'replica-address': {
+    schema: z.union([z.hostname(), z.ipv4(), z.ipv6()]),
+    value: 'HOST',
+    help: 'Where other replicas reach this one, its Pod’s address: a standby hands on to the leader what runs report.',
+  },
   'results-api-port': {
     schema: port,
     value: 'PORT',

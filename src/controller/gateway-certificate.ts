@@ -4,6 +4,7 @@ import { SECRETS, type Wire } from '../kube/resource.ts';
 import { ensureTls, type ServingMaterial, type TlsMaterial } from '../results/gateway/tls.ts';
 import type { V1Secret } from '@kubernetes/client-node';
 import { LABELS, MANAGER } from './identity.ts';
+import type { ServingCertificate } from './serving-certificate.ts';
 
 const SECRET = 'worldflux-operator-gateway-tls';
 const RENEWAL_CHECK_MS = 12 * 3600_000;
@@ -21,7 +22,7 @@ const KEYS = {
  * run through a restart still trust the gateway. Made at the first start, never by chart templates: those would make
  * another one on every render.
  */
-export class GatewayCertificate {
+export class GatewayCertificate implements ServingCertificate {
   readonly #client: KubeClient;
   readonly #namespace: string;
   readonly #names: readonly string[];

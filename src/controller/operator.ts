@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net';
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import { KubeClient } from '../kube/client.ts';
@@ -17,7 +18,6 @@ import { HealthServer } from '../telemetry/health.ts';
 import { Metrics } from '../telemetry/metrics.ts';
 import { VERSION } from '../version.ts';
 import { makeCaches, reflect } from './caches.ts';
-import { GatewayCertificate } from './gateway-certificate.ts';
 import { installationId } from './identity.ts';
 import { KubeCluster } from './kube-cluster.ts';
 import { ProfileController } from './profile/controller.ts';
@@ -25,10 +25,13 @@ import { openStore, ResultsPort } from './results-port.ts';
 import { ResultsReading, resultsApiHost } from './results-reading.ts';
 import { Retention } from './retention.ts';
 import { RunController } from './run/controller.ts';
+import { servingCertificate } from './serving-certificate.ts';
 import { Sync } from './sync/wiring.ts';
 
 const LEASE = 'worldflux-operator';
 const SERVICE = 'worldflux-operator-gateway';
+/** Part of the time that a failover takes. */
+const USAGE_MS = 5_000;
 
 /**
  * Wires the operator together, leads when it may, and returns when `signal` aborts or leadership is lost. Caches and
@@ -52,16 +55,18 @@ export async function runOperator(
   const id = options['installation-id'] ?? installationId(kubeSystem.metadata?.uid ?? '', namespace);
 
   const gatewayUrl = options['gateway-url'] ?? `https://${SERVICE}.${namespace}.svc:${options['gateway-port']}`;
-  const certificate = await GatewayCertificate.ensure(
+  const gatewayHost = new URL(gatewayUrl).hostname;
+  const certificate = await servingCertificate({
+    directory: options['tls-dir'],
     client,
     namespace,
-    [new URL(gatewayUrl).hostname, resultsApiHost(namespace)],
+    hosts: [gatewayHost, resultsApiHost(namespace)],
     signal,
-  );
+  });
 
   const store = await openStore(options, id);
   const hub = new ResultsHub(store);
-  const usage = await Usage.load(store, signal);
+  const usage = new Usage(store);
   const caches = makeCaches(id, warn('a listener of a cache failed'));
   const reflectors = reflect(client, caches, namespace, (resource, error) => {
     metrics.watchBroke(resource);
@@ -87,6 +92,7 @@ export async function runOperator(
     usage,
     client,
     logLimitBytes: options['log-limit-mib'] * 1024 * 1024,
+    assertLeader: epoch,
     onRecorded: (record) => retention.onRecorded(record),
     onError: (message, err) => log.warn({ err }, message),
   });
@@ -127,7 +133,15 @@ export async function runOperator(
     caches,
     cluster,
     results,
-    installation: { id, namespace, image: options.image, gatewayUrl, caPem: certificate.caPem },
+    installation: {
+      id,
+      namespace,
+      image: options.image,
+      gatewayUrl,
+      get caPem() {
+        return certificate.caPem;
+      },
+    },
     epoch,
     queue: runQueue,
     profileReady: (profile) => profiles.ready(profile),
@@ -168,6 +182,12 @@ export async function runOperator(
   const gateway = new Gateway({
     port: options['gateway-port'],
     tls: certificate.serving,
+    serverName: gatewayHost,
+    caPem: () => certificate.caPem,
+    leadership: {
+      leads: () => elector?.isLeader() === true,
+      leader: () => elector?.holder()?.address,
+    },
     installationId: id,
     store,
     hub,
@@ -190,16 +210,24 @@ export async function runOperator(
   metrics.gauge('worldflux_cached_runs', 'WorldRuns in the cache', () => caches.runs.size);
   metrics.gauge('workqueue_depth', 'Runs that wait for a pass', () => runQueue.depth.finish + runQueue.depth.start);
 
+  const gatewayPort = await gateway.listen();
   elector = new LeaderElector({
     client,
     namespace,
     name: LEASE,
     identity: `${hostname()}_${process.pid}_${crypto.randomUUID().slice(0, 8)}`,
+    ...(options['replica-address'] !== undefined && {
+      address: hostAndPort(options['replica-address'], gatewayPort),
+    }),
     highestKnownEpoch: () => highestEpoch(caches.runs.list()),
     onError: warn('the Lease could not be read or written'),
     lead: async (term, lost) => {
       log.info({ epoch: term }, 'leading');
       metrics.leads(true);
+      // Without it, limits of stored bytes are those of the last look; runs do not wait for a store that is away.
+      await usage
+        .load(AbortSignal.any([lost, AbortSignal.timeout(USAGE_MS)]))
+        .catch(warn('what each namespace has stored could not be counted'));
       runs.restore();
       for (const profile of caches.profiles.list()) profileQueue.add(profile.name);
       runQueue.start();
@@ -214,7 +242,7 @@ export async function runOperator(
   });
 
   const ports = {
-    gateway: await gateway.listen(),
+    gateway: gatewayPort,
     metrics: await health.listen(),
     ...(reading !== undefined && { resultsApi: await reading.listen() }),
   };
@@ -246,6 +274,9 @@ function highestEpoch(
   for (const run of runs) if (run.state === 'live') highest = Math.max(highest, run.status.epoch ?? 0);
   return highest;
 }
+
+const hostAndPort = (host: string, port: number): string =>
+  isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
 
 async function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;

@@ -5,8 +5,8 @@ import { Registration } from '../results/api/registration.ts';
 import { ResultsApi } from '../results/api/server.ts';
 import type { RunStore } from '../results/contract.ts';
 import type { ServingMaterial } from '../results/gateway/tls.ts';
-import type { GatewayCertificate } from './gateway-certificate.ts';
 import { clientRunId } from './identity.ts';
+import type { ServingCertificate } from './serving-certificate.ts';
 
 /** The Service by which the API server reaches the results API; its chart's APIService names it. */
 export const resultsApiHost = (namespace: string): string => `worldflux-operator-results-api.${namespace}.svc`;
@@ -16,7 +16,7 @@ export interface ResultsReadingOptions {
   client: KubeClient;
   store: RunStore;
   installation: string;
-  certificate: GatewayCertificate;
+  certificate: ServingCertificate;
   log: Logger;
 }
 
