@@ -275,8 +275,7 @@ function highestEpoch(
   return highest;
 }
 
-const hostAndPort = (host: string, port: number): string =>
-  isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
+const hostAndPort = (host: string, port: number): string => (isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`);
 
 async function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;

@@ -30,6 +30,8 @@ export interface ResultsPortOptions {
   usage: Usage;
   client: KubeClient;
   logLimitBytes: number;
+  /** Throws where this process does not lead: what a run leaves in the store is the leader's to write. */
+  assertLeader(): unknown;
   /** A finished run's record is stored. */
   onRecorded(record: RunRecord): Promise<void>;
   onError(message: string, cause: unknown): void;
@@ -44,9 +46,11 @@ export class ResultsPort implements Results {
   readonly #logs: LogCapture;
   readonly #onRecorded: ResultsPortOptions['onRecorded'];
   readonly #usage: Usage;
+  readonly #assertLeader: () => unknown;
 
-  constructor({ store, hub, usage, client, logLimitBytes, onRecorded, onError }: ResultsPortOptions) {
+  constructor({ store, hub, usage, client, logLimitBytes, assertLeader, onRecorded, onError }: ResultsPortOptions) {
     this.#store = store;
+    this.#assertLeader = assertLeader;
     this.#onRecorded = onRecorded;
     this.#usage = usage;
     this.#hub = hub;
@@ -91,6 +95,7 @@ export class ResultsPort implements Results {
   }
 
   async finishLog(key: RunAttempt, pod: PodView, secrets: boolean): Promise<void> {
+    this.#assertLeader();
     this.trackLog(key, pod, secrets);
     await this.#logs.finish(key, pod.rank);
   }
@@ -101,6 +106,7 @@ export class ResultsPort implements Results {
   }
 
   async putRecord(record: RunRecord): Promise<void> {
+    this.#assertLeader();
     await putRecord(this.#store, record, AbortSignal.timeout(CALL_MS));
     await this.#usage.add(record, AbortSignal.timeout(CALL_MS));
     await this.#onRecorded(record);

@@ -14,6 +14,8 @@ export interface LeaderElectorOptions {
   readonly name: string;
   /** Unique to this process, not only to its Pod: a restarted container is another candidate. */
   readonly identity: string;
+  /** Where other candidates reach this one while it leads; they read it from `holder`. */
+  readonly address?: string;
   /** Others may take over when they have seen no renewal for this long. Whole seconds. */
   readonly leaseMs?: number;
   /** We stop leading when no renewal has succeeded for this long; below `leaseMs`. */
@@ -37,6 +39,15 @@ export class NotLeaderError extends Error {
 
 /** How a term, or the wait for one, ended. `finished`: `lead` returned by itself. */
 export type ElectionEnd = 'stopped' | 'lost' | 'finished';
+
+/** Who holds the Lease, as its other candidates know it. */
+export interface Holder {
+  readonly identity: string;
+  /** Undefined where it gave none. */
+  readonly address: string | undefined;
+}
+
+const ADDRESS = 'worldflux.ai/holder-address';
 
 interface Observation {
   readonly lease: Lease;
@@ -79,6 +90,14 @@ export class LeaderElector {
       throw new NotLeaderError(`${this.#options.identity} does not hold the Lease ${this.#options.name}`);
     }
     return this.#epoch;
+  }
+
+  /** The other candidate that leads, as of our last look; undefined where we do, or nobody is known to. */
+  holder(): Holder | undefined {
+    const lease = this.#observed?.lease;
+    const identity = lease?.spec?.holderIdentity ?? '';
+    if (lease === undefined || identity === this.#options.identity || this.#isFree(lease)) return undefined;
+    return { identity, address: lease.metadata?.annotations?.[ADDRESS] || undefined };
   }
 
   /** Waits for leadership, leads one term, gives it up. Never rejects but with what `lead` rejected with. */
@@ -133,11 +152,14 @@ export class LeaderElector {
 
   /** The Lease as we want it for a new term. Its resource version makes the write fail if anybody came first. */
   #leaseOfOurs(current: Lease | undefined): Lease {
-    const { namespace, name, identity } = this.#options;
+    const { namespace, name, identity, address = '' } = this.#options;
     const now = microTime(new Date());
     const highest = Math.max(current?.spec?.leaseTransitions ?? 0, this.#options.highestKnownEpoch?.() ?? 0);
     return {
-      metadata: current?.metadata ?? { namespace, name },
+      metadata: {
+        ...(current?.metadata ?? { namespace, name }),
+        annotations: { ...current?.metadata?.annotations, [ADDRESS]: address },
+      },
       spec: {
         holderIdentity: identity,
         leaseDurationSeconds: Math.ceil(this.#leaseMs / 1000),

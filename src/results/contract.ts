@@ -50,13 +50,12 @@ export interface CollectTask extends AttemptKey {
    * still uses up its grace period: a sidecar gets SIGTERM only after it, perhaps with two seconds left.
    */
   stopping?: boolean;
-  /** A result was recorded in the run's status: nothing more is accepted. */
-  recorded: boolean;
 }
 
 /** The controller's live view, asked at every request of a collector. */
 export interface AttemptDirectory {
-  find(clientRunId: string): CollectTask | undefined;
+  /** `over`: the run has ended or is gone, and nothing more is accepted. Undefined: no such run is known, perhaps not yet. */
+  find(clientRunId: string): CollectTask | 'over' | undefined;
 }
 
 export interface Progress {
@@ -80,8 +79,10 @@ export interface CollectedResult {
   metricsProblem?: string;
   series?: { path: string; bytes: number; lines: number; dropped: number };
   artifacts: StoredArtifact[];
-  /** How it arrived. */
-  via: 'Gateway' | 'TerminationMessage';
+  /** How it arrived. Runtime: copied from a vendor. */
+  via: 'Gateway' | 'TerminationMessage' | 'Runtime';
+  /** What a vendor's runtime says of the work beside its results. */
+  runtime?: { metadata: Record<string, string>; durationSeconds: number; costEstimateUSD?: number };
   /** RFC 3339. */
   collectedAt: string;
 }

@@ -13,18 +13,17 @@ export class Usage {
   readonly #store: RunStore;
   readonly #bytes = new Map<string, number>();
 
-  private constructor(store: RunStore) {
+  constructor(store: RunStore) {
     this.#store = store;
   }
 
-  /** Throws StoreError. */
-  static async load(store: RunStore, signal?: AbortSignal): Promise<Usage> {
-    const usage = new Usage(store);
-    for await (const { key } of store.list(PREFIX, signal)) {
+  /** Call before the first `add` of a term: another replica has counted meanwhile. Throws StoreError. */
+  async load(signal?: AbortSignal): Promise<void> {
+    this.#bytes.clear();
+    for await (const { key } of this.#store.list(PREFIX, signal)) {
       const [, namespace, bytes] = /^usage\/([^/]+)\/[^/]+\/[^/]+\.(\d+)$/.exec(key) ?? [];
-      if (namespace !== undefined) usage.#change(namespace, Number(bytes));
+      if (namespace !== undefined) this.#change(namespace, Number(bytes));
     }
-    return usage;
   }
 
   of(namespace: string): number {

@@ -48,6 +48,12 @@ function carriesNews({ old, new: run }: StoreChange<RunView>): boolean {
 /** The watch shows what a call without an answer of its own has done. */
 const WATCH_LAG_MS = 1000;
 
+/** Longer than any time without a leader that a standby ends. */
+const TAKEOVER_MS = 60_000;
+
+/** Ids of runs that are over and gone, kept so that their pods' collectors are told. */
+const MOST_OVER = 4096;
+
 /** Steps of one pass. A run needs at most a handful; more means that deciding and doing disagree. */
 const MAX_STEPS = 24;
 
@@ -66,6 +72,11 @@ export class RunController {
   readonly #apply: Apply;
   /** Our own write is being put into a cache: it needs no second look. */
   #ownWrite = false;
+  /** Until `restore`, what happens is remembered and nothing is done about it: another replica leads. */
+  #leads = false;
+  /** Runs that went lately while another one led, oldest first: it may have died before it dealt with them. */
+  readonly #unattended: { run: RunView; id: string; at: number }[] = [];
+  readonly #over = new Set<string>();
 
   constructor(options: RunControllerOptions) {
     this.#o = options;
@@ -115,9 +126,14 @@ export class RunController {
     caches.namespaces.subscribe((change) => this.#addAll('namespace', (change.new ?? change.old).name));
   }
 
-  /** Call when the caches are complete and before the queue starts: reservations of runs at work are taken up again. */
+  /**
+   * Call when this process leads, the caches are complete and the queue has not started: reservations and logs of runs
+   * at work are taken up again.
+   */
   restore(): void {
     const { caches } = this.#o;
+    this.#leads = true;
+    for (const { run, id } of this.#unattended.splice(0)) this.#o.onRunDeleted(run, id);
     for (const run of caches.runs.list()) {
       if (run.state === 'live' && !run.deleting) {
         const jobs = caches.jobs.byIndex('run', run.uid);
@@ -136,6 +152,7 @@ export class RunController {
       }
       this.#add(run, 'start');
     }
+    for (const pod of caches.pods.list()) this.#trackLog(pod);
   }
 
   /** The work queue's handler. */
@@ -149,12 +166,13 @@ export class RunController {
     throw new Error(`run ${key} did not come to rest within ${MAX_STEPS} steps`);
   }
 
-  /** What the gateway may accept from the pods of a run. */
-  find(id: string): CollectTask | undefined {
-    const run = this.#o.caches.runs
-      .byIndex('clientRunId', id)
-      .find((r) => r.state === 'live' && !r.deleting && this.#o.caches.pods.countByIndex('run', r.uid) > 0);
-    if (run === undefined || run.state !== 'live') return undefined;
+  /** What the gateway may accept from the pods of a run; `over`: nothing, and never again. */
+  find(id: string): CollectTask | 'over' | undefined {
+    const runs = this.#o.caches.runs.byIndex('clientRunId', id);
+    const run = runs.find(
+      (r) => r.state === 'live' && !r.deleting && this.#o.caches.pods.countByIndex('run', r.uid) > 0,
+    );
+    if (run === undefined || run.state !== 'live') return this.#isOver(id, runs) ? 'over' : undefined;
     const world = observe(this.#observed, run, this.#memory(run.uid), this.#o.now());
     const { number } = currentAttempt(world);
     // Also of a Job that was deleted: its pods have their grace period to bring what they have.
@@ -182,8 +200,13 @@ export class RunController {
       // A collector that was still starting when the command ended never heard its SIGTERM: this is how it learns of it.
       collectNow: world.memory.collectSince !== undefined || everyCommandEnded(pods),
       stopping: pods.some((pod) => pod.deleting && !pod.gone),
-      recorded: false,
     };
+  }
+
+  /** With a `runKey` nobody can tell: the next run of the same key has the same id, and may not be in the cache yet. */
+  #isOver(id: string, runs: readonly RunView[]): boolean {
+    if (this.#over.has(id)) return true;
+    return runs.some((run) => run.state === 'live' && run.deleting && run.spec.runKey === undefined);
   }
 
   /** Something arrived at the gateway. */
@@ -254,6 +277,7 @@ export class RunController {
   }
 
   #add(run: RunView, lane: Lane): void {
+    if (!this.#leads) return;
     this.#o.queue.add(`${run.namespace}/${run.name}`, lane);
   }
 
@@ -274,7 +298,7 @@ export class RunController {
   #onRun(change: StoreChange<RunView>): void {
     const run = change.new ?? change.old;
     if (change.type === 'deleted' || run.state === 'settled') {
-      if (change.old?.state === 'live' && run.state === 'settled' && change.type === 'updated')
+      if (this.#leads && change.old?.state === 'live' && run.state === 'settled' && change.type === 'updated')
         this.#o.onSettled(change.old, run);
       this.#forget(run);
     }
@@ -296,12 +320,28 @@ export class RunController {
     const twins = this.#o.caches.runs.byIndex('clientRunId', id).filter((twin) => twin.uid !== run.uid);
     // A rerun under the same runKey may be at work: what has arrived for it is not ours to drop.
     if (twins.length === 0) this.#o.results.forget(id);
-    if (this.#o.caches.runs.get(`${run.namespace}/${run.name}`)?.uid !== run.uid) this.#o.onRunDeleted(run, id);
+    if (runKey === undefined) this.#rememberOver(id);
+    if (this.#o.caches.runs.get(`${run.namespace}/${run.name}`)?.uid !== run.uid) this.#gone(run, id);
     // The next run of the same key may adopt the record now.
     for (const twin of twins) {
       this.#memory(twin.uid).record = undefined;
       this.#add(twin, 'start');
     }
+  }
+
+  #rememberOver(id: string): void {
+    this.#over.add(id);
+    for (const oldest of this.#over) {
+      if (this.#over.size <= MOST_OVER) return;
+      this.#over.delete(oldest);
+    }
+  }
+
+  #gone(run: RunView, id: string): void {
+    if (this.#leads) return this.#o.onRunDeleted(run, id);
+    const at = this.#o.now();
+    this.#unattended.push({ run, id, at });
+    while (at - this.#unattended[0]!.at > TAKEOVER_MS) this.#unattended.shift();
   }
 
   #onJob(change: StoreChange<JobView>): void {
@@ -345,22 +385,21 @@ export class RunController {
       this.#ghosts.set(run.uid, ghosts.set(pod.uid, pod));
     }
     const state = podState(pod);
-    if (change.type !== 'deleted' && state.at === 'running') {
-      const id = clientRunId(this.#o.installation.id, {
-        namespace: run.namespace,
-        uid: run.uid,
-        runKey: run.spec.runKey,
-      });
-      const { number, job } = currentAttempt({
-        run,
-        jobs: this.#o.caches.jobs.byIndex('run', run.uid),
-        memory: this.#memory(run.uid),
-      });
-      // A pod of the attempt before, still stopping, is not the next one's.
-      if (pod.collector !== undefined && pod.jobUid === job?.uid)
-        this.#o.results.trackLog({ clientRunId: id, runUid: run.uid, attempt: number }, pod, hasSecrets(run));
-    }
+    if (change.type !== 'deleted' && this.#leads) this.#trackLog(pod);
     this.#add(run, state.at === 'ended' || change.type === 'deleted' ? 'finish' : 'start');
+  }
+
+  /** Reads the log of a pod of the present attempt while it grows. */
+  #trackLog(pod: PodView): void {
+    const { caches, installation, results } = this.#o;
+    const [run] = pod.runUid === undefined ? [] : caches.runs.byIndex('uid', pod.runUid);
+    if (run?.state !== 'live' || pod.collector === undefined || podState(pod).at !== 'running') return;
+    const id = clientRunId(installation.id, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey });
+    const jobs = caches.jobs.byIndex('run', run.uid);
+    const { number, job } = currentAttempt({ run, jobs, memory: this.#memory(run.uid) });
+    // A pod of the attempt before, still stopping, is not the next one's.
+    if (pod.jobUid === job?.uid)
+      results.trackLog({ clientRunId: id, runUid: run.uid, attempt: number }, pod, hasSecrets(run));
   }
 
   #onNode(change: StoreChange<NodeView>): void {

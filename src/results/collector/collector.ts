@@ -95,8 +95,7 @@ export class Collector {
       const metrics = await this.#metrics();
       await this.#leaveMessage(metrics);
       // Posted only now where the operator never got them: they must be there before the log is read for the last time.
-      const sent =
-        this.#fingerprints === undefined ? undefined : this.#postProgress(this.#giveUp.signal).catch(() => undefined);
+      const sent = this.#fingerprints === undefined ? undefined : this.#bringFingerprints().catch(() => undefined);
       await this.#storing;
       const series = await this.#series();
       const artifacts: StoredArtifact[] = [];
@@ -137,6 +136,13 @@ export class Collector {
       await this.#client.post('fingerprints', this.#fingerprints, signal);
     }
     return answer;
+  }
+
+  /** Not given up at the first refusal: an operator that changes its leader answers again in a moment. */
+  async #bringFingerprints(): Promise<void> {
+    const { signal } = this.#giveUp;
+    const answer = await this.#client.postUntil<ProgressAnswer>('progress', {}, signal);
+    if (answer.fingerprintsWanted) await this.#client.postUntil('fingerprints', this.#fingerprints!, signal);
   }
 
   /** Artifacts that need not wait for the end: those with a marker, or all of them once the pod is being deleted. */

@@ -6,6 +6,7 @@ import type { ResultsHub } from '../hub.ts';
 import { CachedReviews, resultsAudience, type TokenReviewer } from './auth.ts';
 import { Handlers } from './handlers.ts';
 import { refusalFrom, refuse, RefusalError } from './http.ts';
+import { LeaderLink, type Leadership } from './leader-link.ts';
 import { RateLimit } from './rate-limit.ts';
 import type { ServingMaterial } from './tls.ts';
 
@@ -15,6 +16,10 @@ export interface GatewayOptions {
   /** 0 for any. */
   port: number;
   tls: ServingMaterial;
+  /** For the way from a standby to the leader: the name in the certificate, and who signs it. */
+  serverName: string;
+  caPem: () => string;
+  leadership: Leadership;
   installationId: string;
   store: RunStore;
   hub: ResultsHub;
@@ -35,6 +40,7 @@ export class Gateway {
   readonly #options: GatewayOptions;
   readonly #server: Server;
   readonly #reviews: CachedReviews;
+  readonly #link: LeaderLink;
   readonly #handlers: Handlers;
   /** By pod. A burst is the uploads of 64 small artifacts. */
   readonly #requests = new RateLimit(250, 20);
@@ -44,7 +50,8 @@ export class Gateway {
   constructor(options: GatewayOptions) {
     this.#options = options;
     this.#reviews = new CachedReviews(options.reviewer);
-    this.#handlers = new Handlers({ ...options, callers: () => this.#requests.callers });
+    this.#link = new LeaderLink(options);
+    this.#handlers = new Handlers({ ...options, link: this.#link, callers: () => this.#requests.callers });
     this.#server = createServer(
       { cert: options.tls.certPem, key: options.tls.keyPem, minVersion: 'TLSv1.2', maxHeaderSize: 16 * 1024 },
       (req, res) => void this.#serve(req, res),
@@ -85,6 +92,7 @@ export class Gateway {
     const timer = setTimeout(() => this.#server.closeAllConnections(), CLOSE_GRACE);
     await closed;
     clearTimeout(timer);
+    this.#link.close();
   }
 
   async #serve(req: IncomingMessage, res: ServerResponse): Promise<void> {
@@ -114,10 +122,10 @@ export class Gateway {
 
   #task(clientRunId: string, attempt: number): CollectTask {
     const task = this.#options.directory.find(clientRunId);
+    if (task === 'over') throw new RefusalError(410, 'over', 'this run is over');
     // Retried by the collector: after a restart, or right after the start of a pod, the operator may not know it yet.
     if (task === undefined || attempt > task.attempt)
       throw new RefusalError(404, 'unknownRun', 'no such run is live', 2);
-    if (task.recorded) throw new RefusalError(410, 'over', 'this attempt is over');
     return task;
   }
 

@@ -6,6 +6,7 @@ import type { ResultsHub } from '../hub.ts';
 import { artifactKey, isKey, rankPrefix, seriesKey } from '../keys.ts';
 import { LARGEST_SERIES, WHOLE_OUTPUT, type ProgressAnswer, type UploadAnswer, type UploadPost } from '../protocol.ts';
 import { answer, readJsonBody, RefusalError } from './http.ts';
+import { PASSED_ON, type Leadership, type LeaderLink } from './leader-link.ts';
 import { checked, fingerprintPost, progressPost, resultPost, uploadPost } from './requests.ts';
 
 /** One request whose sender is known: a pod of the live attempt. */
@@ -23,6 +24,8 @@ export interface Call {
 export interface HandlerOptions {
   store: RunStore;
   hub: ResultsHub;
+  leadership: Leadership;
+  link: LeaderLink;
   /** Collectors that post at present. */
   callers: () => number;
 }
@@ -34,16 +37,24 @@ const MOST_PUTS = 16;
 /** Posts a second that all collectors together are asked for. */
 const POSTS_PER_SECOND = 100;
 
-/** What the gateway does for each path. */
+/**
+ * What the gateway does for each path. Uploads concern the store alone, and every replica serves them. What changes a
+ * run's course (progress, fingerprints, the result) is handed on to the replica that leads; where that one does not
+ * answer it is taken here, and a leader that has heard nothing looks into the store before it gives a result up.
+ */
 export class Handlers {
   readonly #store: RunStore;
   readonly #hub: ResultsHub;
+  readonly #leadership: Leadership;
+  readonly #link: LeaderLink;
   readonly #callers: () => number;
   #puts = 0;
 
-  constructor({ store, hub, callers }: HandlerOptions) {
+  constructor({ store, hub, leadership, link, callers }: HandlerOptions) {
     this.#store = store;
     this.#hub = hub;
+    this.#leadership = leadership;
+    this.#link = link;
     this.#callers = callers;
   }
 
@@ -69,8 +80,24 @@ export class Handlers {
     }
   }
 
-  async #progress({ task, rank, req, res }: Call): Promise<void> {
-    const { percent, etaSeconds, step } = checked(progressPost, await readJsonBody(req, 4 * KIB, BODY_TIMEOUT));
+  /** True when the replica that leads has answered in our place. */
+  async #answeredByLeader({ req, res }: Call, post: object): Promise<boolean> {
+    if (this.#leadership.leads()) return false;
+    if (req.headers[PASSED_ON] !== undefined)
+      throw new RefusalError(503, 'unavailable', 'this replica does not lead', 1);
+    const said = await this.#link.pass(req.url ?? '', req.headers.authorization ?? '', post);
+    if (said === undefined) return false;
+    if (said.retryAfter !== undefined) res.setHeader('retry-after', said.retryAfter);
+    res.writeHead(said.status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(said.body) });
+    res.end(said.body);
+    return true;
+  }
+
+  async #progress(call: Call): Promise<void> {
+    const { task, rank, req, res } = call;
+    const post = checked(progressPost, await readJsonBody(req, 4 * KIB, BODY_TIMEOUT));
+    if (await this.#answeredByLeader(call, post)) return;
+    const { percent, etaSeconds, step } = post;
     const said = [percent, etaSeconds, step].some((value) => value !== undefined);
     if (rank === 0 && said) {
       this.#hub.setProgress(task, {
@@ -89,8 +116,10 @@ export class Handlers {
     answer(res, 200, body);
   }
 
-  async #fingerprints({ task, rank, req, res }: Call): Promise<void> {
+  async #fingerprints(call: Call): Promise<void> {
+    const { task, rank, req, res } = call;
     const set = checked(fingerprintPost, await readJsonBody(req, 1024 * KIB, BODY_TIMEOUT));
+    if (await this.#answeredByLeader(call, set)) return;
     this.#hub.setFingerprints(task, rank, set);
     answer(res, 204);
   }
@@ -141,8 +170,10 @@ export class Handlers {
   }
 
   /** The result lies in the store before it is acknowledged. */
-  async #result({ task, rank, podUid, req, res }: Call): Promise<void> {
+  async #result(call: Call): Promise<void> {
+    const { task, rank, podUid, req, res } = call;
     const post = checked(resultPost, await readJsonBody(req, 1024 * KIB, BODY_TIMEOUT));
+    if (await this.#answeredByLeader(call, post)) return;
     const { metrics, metricsOmitted, metricsProblem, series } = post;
     const artifacts = await Promise.all(
       post.artifacts.map((artifact) => this.#verified(task, rank, artifact as StoredArtifact)),

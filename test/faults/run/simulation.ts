@@ -69,7 +69,10 @@ export class Simulation {
     this.calls.fault = fault;
     startJobController(this.api, this.clock);
     startKubelet(this.api, this.clock, scene.workload, {
-      collectNow: (config) => this.#process?.controller.find(config.clientRunId)?.collectNow ?? false,
+      collectNow: (config) => {
+        const task = this.#process?.controller.find(config.clientRunId);
+        return task !== undefined && task !== 'over' && task.collectNow;
+      },
       post: (config, pod, rank) => this.#post(config, pod.metadata!.uid!, rank),
     });
     this.api.subscribe((event) => {
@@ -99,6 +102,7 @@ export class Simulation {
   /** The gateway: known pods of the live attempt are heard. */
   #post(config: CollectorConfig, podUid: string, rank: number): 'taken' | 'later' | 'over' {
     const task = this.#process?.controller.find(config.clientRunId);
+    if (task === 'over') return 'over';
     if (this.#process === undefined || task === undefined || config.attempt > task.attempt) return 'later';
     if (task.rankOf(podUid) === undefined) return config.attempt < task.attempt ? 'over' : 'later';
     const key = { clientRunId: config.clientRunId, runUid: task.runUid, attempt: task.attempt };

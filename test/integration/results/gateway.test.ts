@@ -135,7 +135,7 @@ describe('who is heard', () => {
       status: 404,
       code: 'unknownRun',
     });
-    task.recorded = true;
+    operator.tasks.set(task.clientRunId, 'over');
     expect(await raw(path(2), { token })).toMatchObject({ status: 410, code: 'over' });
   });
 

@@ -8,6 +8,7 @@ import type { CollectedResult, CollectTask, RunStore } from '../../../src/result
 import { CONFIG_VARIABLE, type CollectorConfig } from '../../../src/results/collector/config.ts';
 import { resultsAudience, type Review, type TokenReviewer } from '../../../src/results/gateway/auth.ts';
 import { Gateway } from '../../../src/results/gateway/gateway.ts';
+import type { Leadership } from '../../../src/results/gateway/leader-link.ts';
 import { ensureTls, type TlsMaterial } from '../../../src/results/gateway/tls.ts';
 import { ResultsHub } from '../../../src/results/hub.ts';
 
@@ -41,8 +42,10 @@ class Tokens implements TokenReviewer {
 /** An operator's side of the results: gateway, hub and store, with a directory that tests write into. */
 export class Operator {
   readonly tokens = new Tokens();
-  readonly tasks = new Map<string, CollectTask>();
+  readonly tasks = new Map<string, CollectTask | 'over'>();
   readonly errors: string[] = [];
+  /** What this replica knows of who leads; a test may change it. */
+  leadership: Leadership = { leads: () => true, leader: () => undefined };
   readonly hub: ResultsHub;
   readonly store: RunStore;
   readonly tls: TlsMaterial;
@@ -78,6 +81,9 @@ export class Operator {
       host: '127.0.0.1',
       port: this.port,
       tls: this.tls,
+      serverName: 'localhost',
+      caPem: () => this.tls.caCertPem,
+      leadership: { leads: () => this.leadership.leads(), leader: () => this.leadership.leader() },
       installationId: INSTALLATION,
       store: this.store,
       hub: this.hub,
@@ -100,7 +106,6 @@ export class Operator {
       maxArtifactBytes: 10 * 2 ** 30,
       uploadSeconds: 60,
       collectNow: false,
-      recorded: false,
       ...over,
     };
     this.tasks.set(task.clientRunId, task);
