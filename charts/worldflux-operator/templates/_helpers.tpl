@@ -34,6 +34,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ .Values.store.files.existingClaim | default "worldflux-operator-store" }}
 {{- end }}
 
+{{/* The Secret that cert-manager writes; another one than the operator's own, which holds the key of an authority. */}}
+{{- define "worldflux-operator.certificate" -}}
+worldflux-operator-certificate
+{{- end }}
+
 {{/* What no values schema can say: rules between two values. */}}
 {{- define "worldflux-operator.check" -}}
 {{- if and (eq .Values.store.kind "files") (gt (int .Values.replicas) 1) -}}
@@ -41,5 +46,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- if and (eq .Values.store.kind "s3") (not .Values.store.s3.bucket) -}}
 {{- fail "store.s3.bucket: store.kind s3 needs the name of a bucket" -}}
+{{- end -}}
+{{- if and .Values.certManager.enabled (not .Values.certManager.issuerRef.name) -}}
+{{- fail "certManager.issuerRef.name: certManager.enabled needs the name of an issuer" -}}
 {{- end -}}
 {{- end }}
