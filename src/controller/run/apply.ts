@@ -2,7 +2,8 @@ import { buildJob } from '../../runtime/local/job.ts';
 import type { WorldRunStatus } from '../../crds/world-run-status.ts';
 import { digestOf } from '../../crds/manifest.ts';
 import { isKubeError } from '../../kube/errors.ts';
-import { planCostUSD } from '../cost.ts';
+import { ceilingUSD } from '../cost.ts';
+import { formatUSD } from '../money.ts';
 import { recordKey } from '../../results/keys.ts';
 import { ANNOTATIONS } from '../identity.ts';
 import type { Decision } from './decision.ts';
@@ -14,8 +15,11 @@ import type { ResultsVerdict, Situation } from './situation.ts';
 import type { LiveRun } from './view.ts';
 import { currentAttempt, type World } from './world.ts';
 import type { Apply } from './context.ts';
+import { ignoreGone } from './gone.ts';
 import { createJob, createService, idsOf, pinProfile, planOf } from './children.ts';
 import { clocksAt, NO_TIMES } from './clocks.ts';
+import { applyVendor, isVendorStep } from '../remote/apply.ts';
+import { forgetVendorAttempt } from '../remote/world.ts';
 
 /** The run forwards secrets: its log is stored only once their fingerprints are known. */
 export const hasSecrets = (run: LiveRun): boolean => (run.spec.forwardProviderEnv ?? []).length > 0;
@@ -24,6 +28,7 @@ export const hasSecrets = (run: LiveRun): boolean => (run.spec.forwardProviderEn
 export async function apply(decision: Decision, world: World, ctx: Apply): Promise<void> {
   const { run, memory } = world;
   const { cluster, results } = ctx;
+  if (isVendorStep(decision)) return applyVendor(decision, world, ctx);
   const ids = idsOf(run, ctx.installation);
   switch (decision.do) {
     case 'nothing':
@@ -67,6 +72,8 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
       return;
     case 'requestCollect':
       memory.collectSince = ctx.now();
+      // What is asked for now was not there when the store was last looked into.
+      memory.loaded.clear();
       return;
     case 'loadResults':
       await results.load({ clientRunId: ids.clientRunId, runUid: run.uid, attempt: decision.attempt }, run.spec.nodes);
@@ -108,11 +115,13 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
       forgetAttempt(world);
       return;
     }
+    case 'recordIntent':
+      return recordIntent(ctx, world, decision);
     case 'record':
       return record(ctx, world, decision);
     case 'recordPlan': {
       const plan = planOf(world, ctx, 1, decision.profile);
-      const cost = planCostUSD(run.spec, decision.profile.spec);
+      const cost = ceilingUSD(run.spec, decision.profile.spec);
       const situation: Situation = {
         is: 'finished',
         status: 'succeeded',
@@ -133,7 +142,7 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
         plan: {
           digest: digestOf(buildJob(plan)),
           creates,
-          ...(cost !== undefined && { estimatedCostUSD: cost.toFixed(4) }),
+          ...(cost !== undefined && { estimatedCostUSD: formatUSD(cost) }),
         },
       });
     }
@@ -152,11 +161,6 @@ export async function stopJob(
   for (const pod of pods) if (pod.jobUid === job.uid) await cluster.hastenPod(pod).catch(ignoreGone);
 }
 
-export function ignoreGone(error: unknown): void {
-  // Deleted, or replaced by another object of the same name: either way what was meant is gone.
-  if (!isKubeError(error, 'notFound', 'conflict')) throw error;
-}
-
 async function write(ctx: Apply, world: World, status: WorldRunStatus): Promise<void> {
   world.memory.wroteAt = ctx.now();
   ctx.seen.run(await ctx.cluster.applyRunStatus(world.run, status));
@@ -171,6 +175,7 @@ function forgetAttempt({ memory }: World): void {
   memory.jobRead = undefined;
   memory.podsRead.clear();
   memory.logTries.clear();
+  forgetVendorAttempt(memory.vendor);
 }
 
 function factsOf(world: World, ctx: Apply, situation: Situation): StatusFacts {
@@ -244,6 +249,22 @@ function adopted(world: World, ctx: Apply): WorldRunStatus {
     log: earlier.result?.log,
     manifestPath: recordKey(id),
   });
+}
+
+/** From now on somebody may have sent the request; that it was this process, and what came of it, only its memory knows. */
+async function recordIntent(ctx: Apply, world: World, { attempt }: Decision & { do: 'recordIntent' }): Promise<void> {
+  const situation: Situation = {
+    is: 'waiting',
+    reason: 'Submitting',
+    message: 'The request is being sent to the vendor.',
+    admitted: true,
+  };
+  const { name, digest } = world.pinned ?? world.profile ?? { name: '', digest: '' };
+  const facts = { ...factsOf(world, ctx, situation), attempt, profile: { name, digest } };
+  await write(ctx, world, buildStatus(world.run, situation, facts));
+  const { vendor } = world.memory;
+  vendor.intent = { recordedAt: attempt.intent.recordedAt, state: 'recorded' };
+  vendor.resolution = undefined;
 }
 
 /** The last word: the record in the store first, then the one status write that makes the run terminal. */

@@ -153,12 +153,15 @@ function halt(attempt: Attempt, stop: Stop): Decision {
   if (look !== undefined) return look;
   const running = seen.filter(({ state, pod }) => state.at === 'running' && !pod.gone);
   if (collects && running.length > 0 && missingRanks(attempt).length > 0) {
+    const isLoaded = memory.loaded.has(number);
+    const load = { do: 'loadResults', attempt: number } as const;
     // A process before this one may have asked and been answered: a collector answers once.
-    if (!memory.loaded.has(number)) return { do: 'loadResults', attempt: number };
-    if (memory.collectSince === undefined) return { do: 'requestCollect', reason: stop.message };
+    if (memory.collectSince === undefined) return isLoaded ? { do: 'requestCollect', reason: stop.message } : load;
     const left = memory.collectSince + world.run.spec.timeouts.uploadSeconds * 1000 - now;
     if (left > 0)
       return say(attempt, { is: 'stopping', message: `${stop.message} Results so far are being collected.` }, left);
+    // A replica that knew of no leader may have taken the answer; it lies in the store then.
+    if (!isLoaded) return load;
   }
   const log = unreadLog(attempt);
   if (log !== undefined) return log;
