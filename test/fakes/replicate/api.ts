@@ -107,7 +107,7 @@ export function buildApi({ state, faults, log, publicUrl }: ApiParts): FastifyIn
     }
   }
 
-  function create(request: FastifyRequest, reply: FastifyReply, target: Target): FastifyReply {
+  function create(request: FastifyRequest, reply: FastifyReply, target: Target): unknown {
     if (state.suspended) {
       throw new Refusal(402, {
         title: 'Insufficient credit',
@@ -122,7 +122,8 @@ export function buildApi({ state, faults, log, publicUrl }: ApiParts): FastifyIn
       ...(deadlineMs === undefined ? {} : { deadlineMs }),
       ...(webhook === undefined ? {} : { webhook }),
     });
-    return reply.code(201).send(state.answer(prediction, publicUrl()));
+    reply.code(201);
+    return state.answer(prediction, publicUrl());
   }
 
   const modelOf = (owner: string, name: string): Model => {
@@ -197,7 +198,8 @@ export function buildApi({ state, faults, log, publicUrl }: ApiParts): FastifyIn
       Buffer.from(await content.arrayBuffer()),
       metadata instanceof File ? JSON.parse(await metadata.text()) : {},
     );
-    return reply.code(201).send(state.fileAnswer(file, publicUrl()));
+    reply.code(201);
+    return state.fileAnswer(file, publicUrl());
   });
   route('fileList', 'GET', '/files', (request) => {
     const alive = [...state.files.values()].filter(({ expiresAt }) => expiresAt > state.now());
