@@ -46,6 +46,38 @@ function campaign(server: MemoryLease, identity: string, options: Partial<Leader
 
 const pass = (seconds: number) => vi.advanceTimersByTimeAsync(seconds * 1000);
 
+describe('who leads, as the others know it', () => {
+  test('is read from the Lease, with the address at which it is reached, until the Lease has run out', async () => {
+    const server = new MemoryLease();
+    const a = campaign(server, 'a', { address: '10.0.0.1:8443' });
+    await pass(0);
+    const b = campaign(server, 'b');
+    await pass(3);
+    expect(b.elector.holder()).toEqual({ identity: 'a', address: '10.0.0.1:8443' });
+    expect(a.elector.holder()).toBeUndefined();
+    server.fault = () => Promise.reject(new Error('cut off'));
+    await pass(10);
+    expect(b.elector.holder()).toMatchObject({ identity: 'a' });
+    await pass(10);
+    expect(b.elector.holder()).toBeUndefined();
+  });
+
+  test('is nobody once it was given up, and nobody’s address is left to a successor that says none', async () => {
+    const server = new MemoryLease();
+    const a = campaign(server, 'a', { address: '10.0.0.1:8443' });
+    await pass(0);
+    const b = campaign(server, 'b');
+    a.stop.abort();
+    await a.ended;
+    expect(a.elector.holder()).toBeUndefined();
+    await pass(3);
+    expect(b.elector.isLeader()).toBe(true);
+    const d = campaign(server, 'd');
+    await pass(3);
+    expect(d.elector.holder()).toEqual({ identity: 'b', address: undefined });
+  });
+});
+
 describe('a term', () => {
   test('begins at once on a new Lease, and is renewed for as long as it goes well', async () => {
     const server = new MemoryLease();

@@ -7,7 +7,7 @@ import { resultsAudience } from '../../../src/results/gateway/auth.ts';
 import { ensureTls } from '../../../src/results/gateway/tls.ts';
 import { rankPrefix } from '../../../src/results/keys.ts';
 import { fingerprint } from '../../../src/telemetry/fingerprints.ts';
-import { Operator } from './harness.ts';
+import { Operator, type Answer, type Sent } from './harness.ts';
 import { requestFor } from './store-conformance.ts';
 import { fileStore } from './stores.ts';
 
@@ -22,20 +22,6 @@ afterAll(async () => {
   await under.stop();
 });
 
-interface Answer {
-  status: number;
-  code?: string;
-  retryAfter: string | undefined;
-  body: Record<string, unknown>;
-}
-
-interface Sent {
-  token?: string;
-  method?: string;
-  body?: Buffer | object;
-  headers?: Record<string, string>;
-}
-
 async function send(task: CollectTask, path: string, sent: Sent = {}): Promise<Answer> {
   return raw(`/v1/runs/${task.clientRunId}/attempts/${task.attempt}/${path}`, {
     token: operator.tokenFor(task),
@@ -43,35 +29,7 @@ async function send(task: CollectTask, path: string, sent: Sent = {}): Promise<A
   });
 }
 
-async function raw(path: string, { token, method = 'POST', body = {}, headers = {} }: Sent): Promise<Answer> {
-  const bytes = Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body));
-  const all = {
-    'content-length': String(bytes.length),
-    ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-    ...headers,
-  };
-  return new Promise((resolve, reject) => {
-    const req = request(
-      { host: '127.0.0.1', port: operator.port, path, method, headers: all, ca: operator.tls.caCertPem },
-      (res) => {
-        const chunks: Buffer[] = [];
-        res.on('data', (chunk: Buffer) => chunks.push(chunk));
-        res.on('end', () => {
-          const text = Buffer.concat(chunks).toString();
-          const json = (text === '' ? {} : JSON.parse(text)) as Record<string, unknown>;
-          resolve({
-            status: res.statusCode ?? 0,
-            ...(typeof json['code'] === 'string' ? { code: json['code'] } : {}),
-            retryAfter: res.headers['retry-after'],
-            body: json,
-          });
-        });
-      },
-    );
-    req.on('error', reject);
-    req.end(bytes);
-  });
-}
+const raw = (path: string, sent: Sent): Promise<Answer> => operator.request(path, sent);
 
 const RESULT = { metrics: { a: 1 }, metricsOmitted: 0, artifacts: [] };
 const upload = (name: string, body: Buffer) => {

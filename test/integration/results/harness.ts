@@ -2,8 +2,11 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import type { CollectedResult, CollectTask, RunStore } from '../../../src/results/contract.ts';
 import { CONFIG_VARIABLE, type CollectorConfig } from '../../../src/results/collector/config.ts';
 import { resultsAudience, type Review, type TokenReviewer } from '../../../src/results/gateway/auth.ts';
@@ -39,9 +42,23 @@ class Tokens implements TokenReviewer {
   }
 }
 
+export interface Sent {
+  token?: string;
+  method?: string;
+  body?: Buffer | object;
+  headers?: Record<string, string>;
+}
+
+export interface Answer {
+  status: number;
+  code?: string;
+  retryAfter: string | undefined;
+  body: Record<string, unknown>;
+}
+
 /** An operator's side of the results: gateway, hub and store, with a directory that tests write into. */
 export class Operator {
-  readonly tokens = new Tokens();
+  readonly tokens: Tokens;
   readonly tasks = new Map<string, CollectTask | 'over'>();
   readonly errors: string[] = [];
   /** What this replica knows of who leads; a test may change it. */
@@ -52,16 +69,18 @@ export class Operator {
   gateway: Gateway;
   port = 0;
 
-  private constructor(store: RunStore, tls: TlsMaterial) {
+  private constructor(store: RunStore, tls: TlsMaterial, tokens: Tokens) {
     this.store = store;
     this.tls = tls;
+    this.tokens = tokens;
     this.hub = new ResultsHub(store);
     this.gateway = this.#make();
   }
 
-  static async start(store: RunStore): Promise<Operator> {
-    const { material } = await ensureTls(undefined, ['localhost', '127.0.0.1']);
-    const operator = new Operator(store, material);
+  /** A replica of another one has its authority, and is asked about the same tokens. */
+  static async start(store: RunStore, replicaOf?: Operator): Promise<Operator> {
+    const tls = replicaOf?.tls ?? (await ensureTls(undefined, ['localhost', '127.0.0.1'])).material;
+    const operator = new Operator(store, tls, replicaOf?.tokens ?? new Tokens());
     operator.port = await operator.gateway.listen();
     return operator;
   }
@@ -118,6 +137,30 @@ export class Operator {
       `pod-of-${task.clientRunId}`,
       task.namespace,
     );
+  }
+
+  /** One request to this gateway. */
+  async request(path: string, { token, method = 'POST', body = {}, headers = {} }: Sent): Promise<Answer> {
+    const bytes = Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body));
+    const all = {
+      'content-length': String(bytes.length),
+      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      ...headers,
+    };
+    const res = await new Promise<IncomingMessage>((resolve, reject) => {
+      const target = { host: '127.0.0.1', port: this.port, path, method, headers: all, ca: this.tls.caCertPem };
+      const req = request(target, resolve);
+      req.on('error', reject);
+      req.end(bytes);
+    });
+    const answered = await text(res);
+    const json = (answered === '' ? {} : JSON.parse(answered)) as Record<string, unknown>;
+    return {
+      status: res.statusCode ?? 0,
+      ...(typeof json['code'] === 'string' ? { code: json['code'] } : {}),
+      retryAfter: res.headers['retry-after'],
+      body: json,
+    };
   }
 
   /** The result of rank 0, as soon as it is there. */
