@@ -87,6 +87,8 @@ export class GuardedConnections {
         // Not for connections of one's own alone: the other side need not wait either.
         ...(own !== undefined && { reset: true }),
       });
+      // Whoever reads it sees the error as well; one who lets it go must not end the process with it.
+      answer.body.on('error', () => undefined);
       if (own !== undefined) answer.body.once('close', () => void own.destroy());
       return { status: answer.statusCode, headers: answer.headers, body: answer.body };
     } catch (cause) {

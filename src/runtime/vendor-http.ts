@@ -6,8 +6,11 @@ import type { SendOnce } from './contract.ts';
  */
 export interface VendorHttp {
   /**
-   * A `fetch` for one operation, to be handed to a client library or called directly. Rejects with RuntimeError
-   * only; an answer of any status that the policy does not repeat is a value.
+   * A `fetch` for one operation, to be handed to a client library or called directly. Rejects with RuntimeError only.
+   *
+   * An answer of any status is a value, after the policy's last attempt too: what a status means is the runtime's to say
+   * (`retryAfterMs` reads the header). It is whole when it is given; only the good answer of a download streams, and its
+   * body may end with a RuntimeError.
    */
   fetch(operation: Operation): typeof fetch;
 }
@@ -26,9 +29,13 @@ export interface Operation {
   /**
    * The request must not be sent twice: one attempt whatever the policy says, `maySend` right before the socket write, an
    * end at `notAfter`. A lost answer is `unknownOutcome`; what certainly was not sent (refused, no connection) is not.
+   * However often a client library calls this `fetch`, one request leaves, and each call gets what became of it.
    */
   readonly once?: SendOnce;
-  /** Carries the profile's credentials; a download from a URL that a vendor chose must not. */
+  /**
+   * Headers with the profile's credentials may go along, to its endpoint or the runtime's own hosts. Otherwise, and to any
+   * other place, they are taken off, whoever set them: a download from a URL that a vendor chose carries none.
+   */
   readonly credentials?: boolean;
   /** Overall start of the operation, for a budget that survives a restart; milliseconds since the epoch. */
   readonly startedAt?: number;
