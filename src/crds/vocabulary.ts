@@ -70,7 +70,7 @@ export const REFUSED_REASONS = {
   ImageMissing: 'Neither the run nor its profile names an image.',
   VRAMFloorNotMet: 'The adapter needs more GPU memory than the profile has.',
   AdapterUnknown: 'The profile lists adapters and the run’s is not among them.',
-  PriceMissing: 'The profile limits cost but has no price to compute it with.',
+  PriceMissing: 'The profile limits cost, or costs money, and has no price to compute it with.',
   CostLimitExceeded: 'The most that the run could cost is above the profile’s limit.',
   RunSecondsExceeded: 'The run asks for more time than the profile allows.',
   FieldNotSupported: 'The run sets a field that its runtime cannot honour, or lacks one that it needs.',
@@ -79,7 +79,8 @@ export const REFUSED_REASONS = {
   ProductionDisabled:
     'The runtime is registered, not production-backed: neither the adapter’s support metadata nor the profile’s supportLevel says otherwise.',
   ScaffoldOnly: 'The provider is known by name only; nothing stands behind it.',
-  CostLimitMissing: 'The profile costs money and sets no limits.maxCostUSDPerRun.',
+  CostLimitMissing:
+    'The profile costs money and lacks one of limits.maxCostUSDPerRun, limits.maxRunSeconds, limits.maxConcurrentRuns.',
 } as const;
 export type RefusedReason = keyof typeof REFUSED_REASONS;
 
@@ -113,6 +114,8 @@ export const OUTCOME_REASONS = {
   CredentialsRefused: 'The vendor refused the profile’s credentials while the run was under way.',
   WorkLost: 'The vendor no longer knows the work. It is never sent again by itself.',
   BudgetExceeded: 'The elapsed budget of the request policy (maxElapsedSeconds) is used up.',
+  CostLimitReached:
+    'Another attempt could cost more than limits.maxCostUSDPerRun leaves: what suspended attempts bought counts too.',
   SubmitUnresolved: 'It could not be told whether the vendor has the work, and the vendor-side deadline has passed.',
 } as const;
 export type OutcomeReason = keyof typeof OUTCOME_REASONS;

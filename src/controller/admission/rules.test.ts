@@ -1,7 +1,8 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { RefusedReason } from '../../crds/vocabulary.ts';
-import { aProfile, type ProfileBuilder } from '../testing/a-profile.ts';
+import type { RuntimeTraits } from '../../runtime/contract.ts';
+import { aPaidProfile, aProfile, type ProfileBuilder } from '../testing/a-profile.ts';
 import { aRun, type RunBuilder } from '../testing/a-run.ts';
 import { isRefusedImage } from './image.ts';
 import { refusalOf } from './rules.ts';
@@ -10,7 +11,13 @@ const DIGEST = `sha256:${'c'.repeat(64)}`;
 
 function refusal(run: RunBuilder, profile: ProfileBuilder, labels: Record<string, string> = {}) {
   const namespace = { uid: 'namespace-1', name: 'team', labels, terminating: false };
-  return refusalOf({ run: run.live().spec, profile: profile.spec(), profileName: 'cpu', namespace });
+  return refusalOf({
+    run: run.live().spec,
+    profile: profile.spec(),
+    profileName: 'cpu',
+    namespace,
+    traits: undefined,
+  });
 }
 
 const gpu = aProfile().local({ gpu: { count: 1, memoryGiB: 24 } });
@@ -165,7 +172,35 @@ const refused: [string, RunBuilder, ProfileBuilder, RefusedReason, RegExp][] = [
     run.within({ startupSeconds: 1800, runSeconds: 5400 }),
     aProfile().asking({ limits: { maxCostUSDPerRun: '1' }, pricing: { usdPerNodeHour: '2' } }),
     'CostLimitExceeded',
-    /\$4\.00.*\$1.*spec\.timeouts/,
+    /\$4\.0000.*\$1 \(limits\.maxCostUSDPerRun\).*spec\.timeouts/,
+  ],
+  [
+    'more than a namespace may ever spend in a day',
+    run.within({ startupSeconds: 1800, runSeconds: 5400 }),
+    aProfile().asking({ limits: { maxCostUSDPerNamespacePerDay: '1' }, pricing: { usdPerNodeHour: '2' } }),
+    'CostLimitExceeded',
+    /\$1 \(limits\.maxCostUSDPerNamespacePerDay\)/,
+  ],
+  [
+    'a price per second, where only nodes are held',
+    run,
+    aProfile().asking({ limits: { maxCostUSDPerRun: '1' }, pricing: { usdPerSecond: '1' } }),
+    'PriceMissing',
+    /spec\.pricing/,
+  ],
+  [
+    'a request to a provider, where there is none',
+    run.asking({ request: { prompt: 'a cube' } }),
+    aProfile(),
+    'FieldNotSupported',
+    /spec\.request.*spec\.command/,
+  ],
+  [
+    'an experimental profile that it does not accept',
+    run,
+    aProfile().asking({ supportLevel: 'Experimental' }),
+    'ExperimentalNotAcknowledged',
+    /spec\.acknowledgeExperimental.*true/,
   ],
 ];
 
@@ -191,6 +226,11 @@ const granted: [string, RunBuilder, ProfileBuilder][] = [
   ['the profile’s own queue', run.asking({ queueName: 'slow' }), aProfile().local({ queueName: 'slow' })],
   ['its own queue', run.asking({ queueName: 'fast' }), aProfile().allowing({ queueName: true })],
   ['an adapter without a list', run.asking({ adapter: { id: 'x' } }), aProfile()],
+  [
+    'an experimental profile that it accepts',
+    run.asking({ acknowledgeExperimental: true }),
+    aProfile().asking({ supportLevel: 'Experimental' }),
+  ],
   ['time at its bound', run.within({ runSeconds: 60 }), aProfile().limited({ maxRunSeconds: 60 })],
   [
     'a source from an allowed host',
@@ -201,6 +241,106 @@ const granted: [string, RunBuilder, ProfileBuilder][] = [
 
 test.each(granted)('granted: %s', (_, asked, profile) => {
   expect(refusal(asked, profile)).toBeUndefined();
+});
+
+describe('a runtime that costs money at somebody else’s', () => {
+  const traits: RuntimeTraits = {
+    kind: 'Vendor',
+    paid: true,
+    support: 'ProductionDisabled',
+    idempotentCreate: false,
+    marksWork: false,
+    listLagMs: 0,
+    pollMs: 1000,
+    capabilities: ['generate'],
+    credentials: [],
+    hosts: [],
+  };
+  const of = (asked: RunBuilder, profile: ProfileBuilder, more: Partial<RuntimeTraits> = {}) =>
+    refusalOf({
+      run: asked.live().spec,
+      profile: profile.spec(),
+      profileName: 'paid',
+      namespace: { uid: 'n', name: 'team', labels: {}, terminating: false },
+      traits: { ...traits, ...more },
+    });
+  const backed = (level: string) =>
+    aPaidProfile().asking({ adapters: [{ id: 'wm', support: { level } }, { id: 'other' }] });
+  const wm = run.asking({ adapter: { id: 'wm' } });
+  const accepting = run.asking({ acknowledgeExperimental: true });
+  const paid = aPaidProfile().asking({ supportLevel: 'Production' });
+  const { limits } = paid.spec();
+
+  test.each<[string, RunBuilder, ProfileBuilder, Partial<RuntimeTraits>, RefusedReason | undefined]>([
+    ['it is not for production, and nobody says otherwise', run, aPaidProfile(), {}, 'ProductionDisabled'],
+    ['accepting experiments is no vouching', accepting, aPaidProfile(), {}, 'ProductionDisabled'],
+    ['the profile’s own word lifts the ban', run, paid, {}, undefined],
+    [
+      'the profile may lift it as far as experiments',
+      run,
+      aPaidProfile().asking({ supportLevel: 'Experimental' }),
+      {},
+      'ExperimentalNotAcknowledged',
+    ],
+    ['… which the run accepts', accepting, aPaidProfile().asking({ supportLevel: 'Experimental' }), {}, undefined],
+    ['an adapter that is vouched for lifts it', wm, backed('ProductionBacked'), {}, undefined],
+    [
+      '… for itself alone',
+      run.asking({ adapter: { id: 'other' } }),
+      backed('ProductionBacked'),
+      {},
+      'ProductionDisabled',
+    ],
+    ['… and not for runs that name none', run, backed('ProductionBacked'), {}, 'ProductionDisabled'],
+    ['an experimental adapter lifts no ban', wm, backed('Experimental'), {}, 'ProductionDisabled'],
+    [
+      'an experimental adapter makes a run of a good runtime an experiment',
+      wm,
+      backed('Experimental'),
+      { support: 'Production' },
+      'ExperimentalNotAcknowledged',
+    ],
+    ['an experimental runtime', run, aPaidProfile(), { support: 'Experimental' }, 'ExperimentalNotAcknowledged'],
+    ['no price', run, paid.asking({ pricing: undefined }), {}, 'PriceMissing'],
+    ['a price for Jobs', run, paid.asking({ pricing: { usdPerGPUHour: '1' } }), {}, 'PriceMissing'],
+    ['no cost limit', run, paid.limited({ ...limits, maxCostUSDPerRun: undefined }), {}, 'CostLimitMissing'],
+    ['no time limit', run, paid.limited({ ...limits, maxRunSeconds: undefined }), {}, 'CostLimitMissing'],
+    ['no limit of runs', run, paid.limited({ ...limits, maxConcurrentRuns: undefined }), {}, 'CostLimitMissing'],
+    [
+      'none of it where nothing is paid',
+      run,
+      paid.asking({ pricing: undefined, limits: {} }),
+      { paid: false },
+      undefined,
+    ],
+    [
+      'a capability that it does not have',
+      run.asking({ request: { capability: 'policy' } }),
+      paid,
+      {},
+      'CapabilityNotSupported',
+    ],
+    ['one that it has', run.asking({ request: { capability: 'generate' } }), paid, {}, undefined],
+    [
+      'requests that are bought again',
+      run.retrying(100),
+      paid.limited({ ...limits, maxCostUSDPerRun: '20' }),
+      {},
+      'CostLimitExceeded',
+    ],
+    ['… and that fit', run.retrying(3), paid.limited({ ...limits, maxCostUSDPerRun: '20' }), {}, undefined],
+  ])('%s', (_, asked, profile, more, reason) => {
+    expect(of(asked, profile, more)?.reason).toBe(reason);
+  });
+
+  test('the words name the field that would be right', () => {
+    expect(of(run, paid.asking({ limits: {} }))?.message).toBe(
+      'profile paid costs money and has no limits.maxCostUSDPerRun: the platform team must set spec.limits.maxCostUSDPerRun',
+    );
+    expect(of(run.asking({ request: { capability: 'score' } }), paid)?.message).toMatch(
+      /cannot score; it can generate/,
+    );
+  });
 });
 
 describe('namespaces are chosen by label, as Kubernetes does it', () => {

@@ -1,19 +1,24 @@
-import { isRefusedImage } from './image.ts';
 import type { NamespaceView } from '../run/view.ts';
 import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import type { WorldRunSpec } from '../../crds/world-run.ts';
-import type { RefusedReason } from '../../crds/vocabulary.ts';
-import { gpusPerNode } from '../../runtime/local/job.ts';
-import { compareQuantities } from '../../kube/quantity.ts';
-import { planCostUSD } from '../cost.ts';
+import type { RefusedReason, SupportLevel } from '../../crds/vocabulary.ts';
+import type { RuntimeTraits } from '../../runtime/contract.ts';
+import { ceilingUSD } from '../cost.ts';
+import { formatUSD, parseUSD } from '../money.ts';
+import { LOCAL_RULES } from './local-rules.ts';
 
-/** What a profile lets a run do: pure rules, one after the other; the first that speaks refuses the run for good. */
+/**
+ * What a profile lets a run do: pure rules, one after the other; the first that speaks refuses the run for good. What a
+ * vendor can do with the run's request is its runtime's own to say (`plan`), after these.
+ */
 
 export interface AdmissionInput {
   run: WorldRunSpec;
   profile: RuntimeProfileSpec;
   profileName: string;
   namespace: NamespaceView;
+  /** What the profile's runtime promises; undefined for Jobs in this cluster, which promise all and cost nothing elsewhere. */
+  traits: RuntimeTraits | undefined;
 }
 
 export interface Refusal {
@@ -22,33 +27,35 @@ export interface Refusal {
   message: string;
 }
 
-type Rule = (input: AdmissionInput) => Refusal | undefined;
+/** An adapter as a profile lists it. */
+export type Adapter = NonNullable<RuntimeProfileSpec['adapters']>[number];
+/** `adapter`: the run's, where the profile lists it. */
+type Facts = AdmissionInput & { adapter: Adapter | undefined };
+type Rule = (facts: Facts) => Refusal | undefined;
 
 const RULES: readonly Rule[] = [
   namespaceAllowed, // who may use the profile at all
-  imageAllowed, // named, inside the patterns, pinned where the profile wants it
-  sizeAllowed, // gpu, nodes, requests and limits
-  placementAllowed, // node selector and queue
-  volumesAllowed, // kinds of volume
-  gitHostAllowed, // where a source may come from
+  guardsPresent, // what costs money has a price and limits
+  adapterListed, // on the curated list
+  supportAcknowledged, // experimental, or not for production
+  capabilityServed, // what the runtime can do
+  jobAllowed, // fields of Jobs
   envAllowed, // provider variables inside the allowlist
-  adapterAllowed, // on the curated list, and the GPU has the memory for it
   timeAllowed, // within maxRunSeconds and maxUploadSeconds
   costAllowed, // the dearest course it could take
 ];
 
 /** The first reason to refuse the run, or undefined. */
 export function refusalOf(input: AdmissionInput): Refusal | undefined {
+  const facts = { ...input, adapter: input.profile.adapters?.find((a) => a.id === input.run.adapter?.id) };
   for (const rule of RULES) {
-    const refusal = rule(input);
+    const refusal = rule(facts);
     if (refusal !== undefined) return refusal;
   }
   return undefined;
 }
 
-const override = (message: string): Refusal => ({ reason: 'OverrideNotAllowed', message });
-
-function namespaceAllowed({ profile, profileName, namespace }: AdmissionInput): Refusal | undefined {
+function namespaceAllowed({ profile, profileName, namespace }: Facts): Refusal | undefined {
   const selector = profile.allowedNamespaces;
   if (selector === undefined) return undefined;
   const { labels } = namespace;
@@ -73,81 +80,95 @@ function namespaceAllowed({ profile, profileName, namespace }: AdmissionInput): 
   };
 }
 
-function imageAllowed({ run, profile, profileName }: AdmissionInput): Refusal | undefined {
-  const local = profile.local!;
-  if (run.image === undefined) {
-    if (local.image !== undefined) return undefined;
-    return { reason: 'ImageMissing', message: `spec.image: name an image, profile ${profileName} has none of its own` };
-  }
-  if (run.image === local.image) return undefined;
-  return isRefusedImage(run.image, local.overrides?.image, profileName);
-}
-
-function sizeAllowed({ run, profile, profileName }: AdmissionInput): Refusal | undefined {
-  const local = profile.local!;
-  const { overrides } = local;
-  const gpu = run.resources?.gpu;
-  if (gpu !== undefined && gpu !== (local.gpu?.count ?? 0)) {
-    if (local.gpu === undefined)
-      return override(`spec.resources.gpu: profile ${profileName} has no GPUs; leave the field out`);
-    if (overrides?.gpu === undefined)
-      return override(`spec.resources.gpu: profile ${profileName} gives ${local.gpu.count} and allows no other number`);
-    if (gpu > overrides.gpu.max)
-      return override(
-        `spec.resources.gpu: ${gpu} is more than the ${overrides.gpu.max} that profile ${profileName} allows`,
-      );
-  }
-  const maxNodes = overrides?.nodes?.max ?? 1;
-  if (run.nodes > maxNodes)
-    return override(`spec.nodes: ${run.nodes} is more than the ${maxNodes} that profile ${profileName} allows`);
-  for (const kind of ['requests', 'limits'] as const) {
-    for (const [name, amount] of Object.entries(run.resources?.[kind] ?? {})) {
-      const max = overrides?.resources?.max[name];
-      if (max === undefined)
-        return override(`spec.resources.${kind}.${name}: profile ${profileName} does not let a run set it`);
-      if (compareQuantities(amount, max) > 0)
-        return override(
-          `spec.resources.${kind}.${name}: ${amount} is more than the ${max} that profile ${profileName} allows`,
-        );
-    }
-  }
-  return undefined;
-}
-
-function placementAllowed({ run, profile, profileName }: AdmissionInput): Refusal | undefined {
-  const { overrides } = profile.local!;
-  for (const key of Object.keys(run.nodeSelector ?? {})) {
-    if (!(overrides?.nodeSelectorKeys ?? []).includes(key)) {
-      return override(`spec.nodeSelector: profile ${profileName} does not let a run select nodes by ${key}`);
-    }
-  }
-  if (run.queueName !== undefined && run.queueName !== profile.local!.queueName && overrides?.queueName !== true) {
-    return override(`spec.queueName: profile ${profileName} does not let a run choose its queue`);
-  }
-  return undefined;
-}
-
-function volumesAllowed({ run, profile, profileName }: AdmissionInput): Refusal | undefined {
-  const allowed: readonly string[] = profile.local!.overrides?.volumes ?? [];
-  for (const volume of run.volumes ?? []) {
-    const kind = (['persistentVolumeClaim', 'configMap', 'secret'] as const).find((k) => volume[k] !== undefined)!;
-    if (!allowed.includes(kind))
-      return override(`spec.volumes[${volume.name}]: profile ${profileName} does not let a run mount a ${kind}`);
-  }
-  return undefined;
-}
-
-function gitHostAllowed({ run, profile, profileName }: AdmissionInput): Refusal | undefined {
-  const hosts = profile.local!.overrides?.gitHosts;
-  const url = run.source?.git?.url;
-  if (url === undefined || hosts === undefined) return undefined;
-  const host = URL.parse(url)?.hostname ?? '';
-  return hosts.includes(host)
+/** A platform team that forgot a limit has not allowed any amount. */
+function guardsPresent({ profile, profileName, traits }: Facts): Refusal | undefined {
+  if (traits?.paid !== true) return undefined;
+  const missing = missingGuards(profile)[0];
+  return missing === undefined
     ? undefined
-    : override(`spec.source.git.url: profile ${profileName} does not take sources from host ${host}`);
+    : {
+        reason: missing === 'pricing' ? 'PriceMissing' : 'CostLimitMissing',
+        message: `profile ${profileName} costs money and has no ${missing}: the platform team must set spec.${missing}`,
+      };
 }
 
-function envAllowed({ run, profile, profileName }: AdmissionInput): Refusal | undefined {
+/** Fields of the spec that a profile which costs money must have and has not. */
+export function missingGuards({ pricing, limits }: RuntimeProfileSpec): string[] {
+  return [
+    ...(pricing?.usdPerSecond === undefined && pricing?.usdPerRequest === undefined ? ['pricing'] : []),
+    ...(['maxCostUSDPerRun', 'maxRunSeconds', 'maxConcurrentRuns'] as const)
+      .filter((limit) => limits[limit] === undefined)
+      .map((limit) => `limits.${limit}`),
+  ];
+}
+
+function adapterListed({ run, profile, profileName, adapter }: Facts): Refusal | undefined {
+  if (run.adapter === undefined || profile.adapters === undefined || adapter !== undefined) return undefined;
+  return {
+    reason: 'AdapterUnknown',
+    message: `spec.adapter.id: ${run.adapter.id} is not on the list of profile ${profileName}`,
+  };
+}
+
+/**
+ * What is promised of a run: the profile's word stands over the runtime's; what the platform team vouches for with an
+ * adapter stands over both, but "experimental" alone lifts no ban.
+ */
+export function supportLevelOf(
+  profile: RuntimeProfileSpec,
+  traits: Pick<RuntimeTraits, 'support'> | undefined,
+  adapter: Pick<Adapter, 'support'> | undefined,
+): SupportLevel {
+  const level = profile.supportLevel ?? traits?.support ?? 'Production';
+  switch (adapter?.support?.level) {
+    case 'ProductionBacked':
+      return 'Production';
+    case 'Experimental':
+      return level === 'Production' ? 'Experimental' : level;
+    case undefined:
+      return level;
+  }
+}
+
+function supportAcknowledged({ run, profile, profileName, traits, adapter }: Facts): Refusal | undefined {
+  const level = supportLevelOf(profile, traits, adapter);
+  if (level === 'ProductionDisabled') {
+    return {
+      reason: 'ProductionDisabled',
+      message: `runtime ${profile.runtime} is registered, not production-backed: the platform team must vouch for the adapter (adapters[].support.level: ProductionBacked in profile ${profileName}) or set the profile's supportLevel`,
+    };
+  }
+  if (level === 'Experimental' && !run.acknowledgeExperimental) {
+    return {
+      reason: 'ExperimentalNotAcknowledged',
+      message: `spec.acknowledgeExperimental: profile ${profileName} is experimental; set the field to true to accept that`,
+    };
+  }
+  return undefined;
+}
+
+function capabilityServed({ run, profile, profileName, traits }: Facts): Refusal | undefined {
+  if (traits === undefined || run.request === undefined) return undefined;
+  const { capability } = run.request;
+  if (traits.capabilities.includes(capability)) return undefined;
+  const can = traits.capabilities.length === 0 ? 'nothing' : traits.capabilities.join(', ');
+  return {
+    reason: 'CapabilityNotSupported',
+    message: `spec.request.capability: runtime ${profile.runtime} of profile ${profileName} cannot ${capability}; it can ${can}`,
+  };
+}
+
+function jobAllowed({ run, profile, profileName, adapter }: Facts): Refusal | undefined {
+  const { local } = profile;
+  if (local === undefined) return undefined;
+  for (const rule of LOCAL_RULES) {
+    const refusal = rule({ run, local, profileName, adapter });
+    if (refusal !== undefined) return refusal;
+  }
+  return undefined;
+}
+
+function envAllowed({ run, profile, profileName }: Facts): Refusal | undefined {
   const allowed = new Set((profile.providerEnv ?? []).map((entry) => entry.name));
   const outside = (run.forwardProviderEnv ?? []).filter((name) => !allowed.has(name));
   if (outside.length === 0) return undefined;
@@ -158,26 +179,7 @@ function envAllowed({ run, profile, profileName }: AdmissionInput): Refusal | un
   };
 }
 
-function adapterAllowed({ run, profile, profileName }: AdmissionInput): Refusal | undefined {
-  if (run.adapter === undefined || profile.adapters === undefined) return undefined;
-  const adapter = profile.adapters.find((a) => a.id === run.adapter!.id);
-  if (adapter === undefined) {
-    return {
-      reason: 'AdapterUnknown',
-      message: `spec.adapter.id: ${run.adapter.id} is not on the list of profile ${profileName}`,
-    };
-  }
-  const floor = adapter.vramFloorGiB;
-  if (floor === undefined) return undefined;
-  const memory = profile.local!.gpu?.memoryGiB ?? 0;
-  if (memory >= floor && gpusPerNode(run, profile.local!) > 0) return undefined;
-  return {
-    reason: 'VRAMFloorNotMet',
-    message: `spec.adapter.id: ${adapter.id} needs a GPU with ${floor} GiB, profile ${profileName} has ${memory} GiB: use a profile with a larger GPU`,
-  };
-}
-
-function timeAllowed({ run, profile, profileName }: AdmissionInput): Refusal | undefined {
+function timeAllowed({ run, profile, profileName }: Facts): Refusal | undefined {
   const { maxRunSeconds, maxUploadSeconds } = profile.limits;
   const over = (field: string, asked: number, max: number): Refusal => ({
     reason: 'RunSecondsExceeded',
@@ -190,19 +192,29 @@ function timeAllowed({ run, profile, profileName }: AdmissionInput): Refusal | u
   return undefined;
 }
 
-function costAllowed({ run, profile, profileName }: AdmissionInput): Refusal | undefined {
-  const limit = profile.limits.maxCostUSDPerRun;
-  if (limit === undefined) return undefined;
-  const cost = planCostUSD(run, profile);
+function costAllowed({ run, profile, profileName }: Facts): Refusal | undefined {
+  const caps = (['maxCostUSDPerRun', 'maxCostUSDPerNamespacePerDay'] as const).flatMap((name) => {
+    const text = profile.limits[name];
+    return text === undefined ? [] : [{ name, text, amount: parseUSD(text) }];
+  });
+  if (caps.length === 0) return undefined;
+  const cost = ceilingUSD(run, profile);
   if (cost === undefined) {
     return {
       reason: 'PriceMissing',
-      message: `profile ${profileName} sets limits.maxCostUSDPerRun but no pricing: the platform team must add spec.pricing`,
+      message: `profile ${profileName} sets limits.${caps[0]!.name} but no pricing: the platform team must add spec.pricing`,
     };
   }
-  if (cost <= Number(limit)) return undefined;
+  const over = caps.find(({ amount }) => cost > amount);
+  if (over === undefined) return undefined;
+  const { startupSeconds, runSeconds } = run.timeouts;
+  const course =
+    profile.local === undefined
+      ? `${run.retry.maxAttempts} request(s) and ${startupSeconds + runSeconds} s`
+      : `${run.nodes} node(s) for ${startupSeconds + runSeconds} s`;
+  const lower = profile.local === undefined ? 'spec.timeouts or retry.maxAttempts' : 'spec.timeouts, nodes or GPUs';
   return {
     reason: 'CostLimitExceeded',
-    message: `the run could cost $${cost.toFixed(2)} (${run.nodes} node(s) for ${run.timeouts.startupSeconds + run.timeouts.runSeconds} s), profile ${profileName} allows $${limit}: lower spec.timeouts, nodes or GPUs`,
+    message: `the run could cost $${formatUSD(cost)} (${course}), profile ${profileName} allows $${over.text} (limits.${over.name}): lower ${lower}`,
   };
 }

@@ -1,7 +1,7 @@
 import { digestOf, type Manifest } from '../../crds/manifest.ts';
 import type { StoredArtifact, StoredLog, WorldRunStatus } from '../../crds/world-run-status.ts';
 import type { CollectedResult } from '../../results/contract.ts';
-import { actualCostUSD } from '../cost.ts';
+import { actualCostUSD, requestsSent } from '../cost.ts';
 import { inputDigest } from '../identity.ts';
 import { VERSION } from '../../version.ts';
 import type { Ending } from './decision.ts';
@@ -42,14 +42,16 @@ export function recordOf(
     ...(run.status.attempts ?? []).filter((a) => a.number !== attempt?.number),
     ...(attempt === undefined ? [] : [attempt]),
   ];
-  const costUSD = from === undefined ? undefined : actualCostUSD(run.spec, from.spec, held);
+  const attemptCount = Math.max(run.status.attemptCount ?? 0, attempt?.number ?? 0);
+  const requests = requestsSent({ attempts, attemptCount });
+  const costUSD = from === undefined ? undefined : actualCostUSD(run.spec, from.spec, { seconds: held, requests });
   const manifest = buildManifest({
     ...ids,
     spec: run.spec,
     profile: from ?? { name: run.spec.runtimeProfileRef?.name ?? '', digest: '', spec: { runtime: 'local' } as never },
     ending,
     attempts: attempts.slice(-16),
-    attemptCount: Math.max(run.status.attemptCount ?? 0, attempt?.number ?? 0),
+    attemptCount,
     results: collected,
     log,
     durationSeconds,

@@ -35,6 +35,7 @@ export class ProfileBuilder {
     return this.local({ overrides });
   }
 
+  /** Only these limits. */
   limited(limits: Input): ProfileBuilder {
     return this.#spec({ limits });
   }
@@ -68,5 +69,22 @@ export function aProfile(name = 'cpu'): ProfileBuilder {
     kind: 'RuntimeProfile',
     metadata: { name, uid: `uid-${name}`, generation: 1, resourceVersion: '1', creationTimestamp: at(-3600) },
     spec: runtimeProfileSpec.parse({ runtime: 'local', local: { image: IMAGE } }),
+  });
+}
+
+/** A profile of Replicate with every guard that a profile needs which costs money. */
+export function aPaidProfile(name = 'paid'): ProfileBuilder {
+  return new ProfileBuilder({
+    apiVersion: 'worldflux.ai/v1alpha1',
+    kind: 'RuntimeProfile',
+    metadata: { name, uid: `uid-${name}`, generation: 1, resourceVersion: '1', creationTimestamp: at(-3600) },
+    spec: runtimeProfileSpec.parse({
+      runtime: 'replicate',
+      replicate: { model: 'acme/wm' },
+      credentials: { secretRef: { name: 'replicate' } },
+      allowedNamespaces: {},
+      limits: { maxCostUSDPerRun: '100', maxRunSeconds: 86_400, maxConcurrentRuns: 10 },
+      pricing: { usdPerSecond: '0.001', usdPerRequest: '0.5' },
+    }),
   });
 }
