@@ -14,6 +14,7 @@ import {
 import { Store, type StoreOptions } from '../kube/store.ts';
 import { projectPod, type PodView } from '../runtime/local/pod-state.ts';
 import { clientRunId, LABELS, MANAGER } from './identity.ts';
+import { openAttempt } from './run/world.ts';
 import {
   projectJob,
   projectNamespace,
@@ -58,6 +59,15 @@ export function makeCaches(installation: string, onListenerError: (error: unknow
         // Settled runs are found by name alone: indexing ten thousand of them costs memory for nothing.
         profile: (run) => (run.state === 'live' ? [run.spec.runtimeProfileRef?.name ?? DEFAULT_PROFILE] : []),
         namespace: (run) => (run.state === 'live' ? [run.namespace] : []),
+        work: (run) => {
+          const open = run.state === 'live' ? openAttempt(run) : undefined;
+          if (open?.intent === undefined) return [];
+          return [open.externalId === undefined ? 'unanswered' : 'open'];
+        },
+        externalId: (run) =>
+          run.state === 'live'
+            ? (run.status.attempts ?? []).flatMap((attempt) => attempt.externalId ?? [])
+            : [...(run.work?.externalIds ?? [])],
         clientRunId: (run) =>
           run.state === 'live'
             ? [clientRunId(installation, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey })]

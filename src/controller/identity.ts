@@ -86,6 +86,11 @@ export const ANNOTATIONS = {
   profileName: 'worldflux.ai/profile',
   /** On a WorldRun: `<runId>` of the recorded run that shall be executed again. */
   rerun: 'worldflux.ai/rerun',
+  /** On a WorldRun: `<attempt>=<vendor id>` or `<attempt>=none`, what a person found out where looking could not tell. */
+  submitOutcome: 'worldflux.ai/submit-outcome',
 } as const;
+
+/** On a WorldRun that buys work at a vendor, from before the first request until the work has ended. */
+export const FINALIZER = 'worldflux.ai/vendor-work';
 
 export const MANAGER = 'worldflux-operator';

@@ -6,7 +6,7 @@ import type { KubeClient } from '../kube/client.ts';
 import { EVENTS } from '../kube/events.ts';
 import { isKubeError } from '../kube/errors.ts';
 import { CONFIG_MAPS, JOBS, PODS, resourceType, SERVICES, type Wire } from '../kube/resource.ts';
-import { MANAGER } from './identity.ts';
+import { FINALIZER, MANAGER } from './identity.ts';
 import type { Cluster, Ref } from './run/ports.ts';
 import type { ProfileCluster } from './profile/controller.ts';
 import { RUNTIME_PROFILES, WORLD_RUNS, type RuntimeProfile, type WorldRun } from './run/view.ts';
@@ -50,6 +50,20 @@ export class KubeCluster implements Cluster, ProfileCluster {
   async deleteRun(run: Ref & { uid: string }): Promise<void> {
     this.#assertLeader();
     await this.#client.delete(WORLD_RUNS, run, { uid: run.uid, propagationPolicy: 'Background' });
+  }
+
+  async setFinalizer(run: Ref & { uid: string }, present: boolean): Promise<WorldRun> {
+    this.#assertLeader();
+    const { namespace, name, uid } = run;
+    const metadata = { namespace, name, uid, ...(present && { finalizers: [FINALIZER] }) };
+    // Its own field manager: what the status is applied with must not take it away. The uid keeps an apply from making
+    // a new object where the run is gone.
+    const body = { apiVersion: API_VERSION, kind: 'WorldRun', metadata } as unknown as WorldRun;
+    return this.#client.apply(WORLD_RUNS, body, { fieldManager: `${MANAGER}-finalizer`, force: true });
+  }
+
+  async readConfigMap(ref: Ref): Promise<Wire<V1ConfigMap>> {
+    return this.#client.get(CONFIG_MAPS, ref);
   }
 
   async createJob(job: Wire<V1Job>): Promise<Wire<V1Job>> {

@@ -1,6 +1,7 @@
+import { RuntimeSink } from '../results/runtime-sink.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { OperatorOptions } from '../options.ts';
-import type { RunAttempt, RunStore } from '../results/contract.ts';
+import type { CollectedResult, RunAttempt, RunStore } from '../results/contract.ts';
 import { ResultsHub } from '../results/hub.ts';
 import { LogCapture } from '../results/logs/log-capture.ts';
 import { getRecord, putRecord, type RunRecord } from '../results/records.ts';
@@ -110,6 +111,17 @@ export class ResultsPort implements Results {
     await putRecord(this.#store, record, AbortSignal.timeout(CALL_MS));
     await this.#usage.add(record, AbortSignal.timeout(CALL_MS));
     await this.#onRecorded(record);
+  }
+
+  sink(
+    attempt: RunAttempt,
+    options: { maxArtifactBytes: number; committed: ReadonlySet<string>; signal: AbortSignal },
+  ): RuntimeSink {
+    return new RuntimeSink({ store: this.#store, hub: this.#hub, attempt, ...options });
+  }
+
+  async storeResult(key: RunAttempt, result: CollectedResult): Promise<void> {
+    await this.#hub.accept(key, result, AbortSignal.timeout(CALL_MS));
   }
 
   async getRecord(clientRunId: string): Promise<RunRecord | undefined> {

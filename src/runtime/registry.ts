@@ -19,6 +19,11 @@ export class RuntimeRegistry {
     return runtime;
   }
 
+  /** Whether the work of this runtime lies with a vendor, and not in a cluster that the controller watches. */
+  isVendor(name: RuntimeName): boolean {
+    return this.#runtimes.get(name)?.traits.kind === 'Vendor';
+  }
+
   /** Names, sorted. */
   listRuntimes(): RuntimeName[] {
     return [...this.#runtimes.keys()].toSorted();

@@ -1,5 +1,6 @@
 import type { Decision } from './decision.ts';
 import type { Cluster, Results } from './ports.ts';
+import type { Vendors } from '../remote/vendors.ts';
 import type { LiveRun } from './view.ts';
 
 /** Fixed facts of this installation. */
@@ -16,6 +17,7 @@ export interface Installation {
 export interface Apply {
   cluster: Cluster;
   results: Results;
+  vendors: Vendors;
   installation: Installation;
   /** The Lease's transition count while this process leads; throws when it does not. */
   epoch(): number;

@@ -6,10 +6,12 @@ import { podState, type PodView } from '../../runtime/local/pod-state.ts';
 import { AdmissionLedger } from '../admission/ledger.ts';
 import type { Caches } from '../caches.ts';
 import { clientRunId } from '../identity.ts';
-import { apply, hasSecrets, ignoreGone, stopJob } from './apply.ts';
+import { apply, hasSecrets, stopJob } from './apply.ts';
+import { ignoreGone } from './gone.ts';
 import type { Apply, Installation } from './context.ts';
 import { decide, decideSettled } from './decide.ts';
 import { observe, profileKeysOf, type Observed } from './observe.ts';
+import type { Vendors } from '../remote/vendors.ts';
 import type { Cluster, Results } from './ports.ts';
 import type { JobView, LiveRun, NodeView, ProfileView, RunView, SettledRun } from './view.ts';
 import { podsOf } from './attempt.ts';
@@ -20,6 +22,7 @@ export interface RunControllerOptions {
   cluster: Cluster;
   results: Results;
   installation: Installation;
+  vendors: Vendors;
   epoch(): number;
   queue: { add(key: string, lane?: Lane): void; addAfter(key: string, delayMs: number, lane?: Lane): void };
   profileReady(profile: ProfileView): { ready: boolean; message: string };
@@ -89,10 +92,12 @@ export class RunController {
       ghosts: (uid) => this.#ghosts.get(uid)?.values() ?? [],
       profileReady: options.profileReady,
       holds: (uid) => this.#ledger.holds(uid),
+      vendorOf: (run, profile, number, memory) => options.vendors.worldOf(run, profile, number, memory),
     };
     this.#apply = {
       cluster,
       results,
+      vendors: options.vendors,
       installation,
       epoch: () => options.epoch(),
       now: () => options.now(),
@@ -209,6 +214,11 @@ export class RunController {
     return runs.some((run) => run.state === 'live' && run.deleting && run.spec.runKey === undefined);
   }
 
+  /** Its work at a vendor stands somewhere else now. */
+  onWork(runUid: string): void {
+    this.#addByUid(runUid, 'finish');
+  }
+
   /** Something arrived at the gateway. */
   onResult(id: string): void {
     for (const run of this.#o.caches.runs.byIndex('clientRunId', id)) this.#add(run, 'finish');
@@ -220,7 +230,7 @@ export class RunController {
     const decision = decide(world);
     if (decision.do === 'nothing') return decision.againMs === undefined ? undefined : { afterMs: decision.againMs };
     await apply(decision, world, this.#apply);
-    if (decision.do === 'hastenPod') return { afterMs: WATCH_LAG_MS };
+    if (decision.do === 'hastenPod' || decision.do === 'removeFinalizer') return { afterMs: WATCH_LAG_MS };
     if (decision.do === 'writeStatus' && decision.againMs !== undefined) return { afterMs: decision.againMs };
     if (decision.do === 'release' && run.deleting) return undefined;
     return 'look again';
@@ -243,6 +253,10 @@ export class RunController {
     }
     if (decision.do === 'hastenPod') {
       await cluster.hastenPod(decision.pod).catch(ignoreGone);
+      return { afterMs: WATCH_LAG_MS };
+    }
+    if (decision.do === 'removeFinalizer') {
+      await cluster.setFinalizer(run, false).catch(ignoreGone);
       return { afterMs: WATCH_LAG_MS };
     }
     if (decision.do === 'deleteJob') {
@@ -313,6 +327,7 @@ export class RunController {
 
   #forget(run: RunView): void {
     this.#ledger.release(run.uid);
+    this.#o.vendors.forget(run);
     this.#memories.delete(run.uid);
     this.#ghosts.delete(run.uid);
     const runKey = run.state === 'live' ? run.spec.runKey : run.runKey;

@@ -10,6 +10,7 @@ import { lostPods, nextNodeLoss } from './node-loss.ts';
 import { writeOrWait } from './status.ts';
 import { uncounted, type World } from './world.ts';
 import { parseQuantity } from '../../kube/quantity.ts';
+import { planVendor, startVendor } from '../remote/decide-start.ts';
 
 /** A run that has no Job: what keeps it from one, or the next step towards it. */
 export function decideStart(world: World, number: number): Decision {
@@ -88,9 +89,13 @@ export function decideStart(world: World, number: number): Decision {
       profile: profile.spec,
       profileName: profile.name,
       namespace: world.namespace,
+      traits: world.vendor?.traits,
     });
-    if (refusal !== undefined) {
-      const situation = { is: 'refused', ...refusal } as const;
+    const planned = world.vendor === undefined ? undefined : planVendor(world, world.vendor);
+    if (planned !== undefined && 'do' in planned && refusal === undefined) return planned;
+    const refused = refusal ?? (planned !== undefined && 'ok' in planned ? planned : undefined);
+    if (refused !== undefined) {
+      const situation = { is: 'refused', reason: refused.reason, message: refused.message } as const;
       // A place that it was given, or waits for, is somebody else's now.
       return world.reservation === undefined ? writeOrWait(world, situation, Infinity) : { do: 'release' };
     }
@@ -132,6 +137,7 @@ export function decideStart(world: World, number: number): Decision {
   }
 
   if (!world.pins.has(profile.digest)) return { do: 'pinProfile', digest: profile.digest, spec: profile.spec };
+  if (world.vendor !== undefined) return startVendor(world, world.vendor, number, hold);
   if (spec.nodes > 1 && !memory.serviceMade) return { do: 'createService' };
   return { do: 'createJob', number, profile };
 }

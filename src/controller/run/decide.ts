@@ -6,18 +6,32 @@ import { currentAttempt, jobUidOf, type World } from './world.ts';
 import { decideStart } from './decide-start.ts';
 import { decideAttempt, decideWithoutJob } from './decide-attempt.ts';
 import { endedByOperator, lingeringPod } from './endings.ts';
+import { vendorAttemptOf } from '../remote/attempt.ts';
+import { decideDeleted } from '../remote/decide-deleted.ts';
+import { decideSubmit } from '../remote/decide-submit.ts';
+import { decideWork } from '../remote/decide-work.ts';
 
 /**
  * What to do next with a run: pure, total, one step at a time.
  *
  * A run is before its attempt (no Job yet), in it (its Job is there), or has lost it (a recorded Job is gone). Each has
- * a file of its own; a settled run has only its own end left.
+ * a file of its own; a settled run has only its own end left. Where a vendor does the work, an attempt is an intent and
+ * what came of it (../remote).
  */
 export function decide(world: World): Decision {
   const { run } = world;
-  // No finalizer: the garbage collector takes the Job, and a namespace that goes away takes everything.
-  if (run.deleting) return { do: 'release' };
+  if (run.deleting) {
+    if (run.hasFinalizer)
+      return world.vendor === undefined ? { do: 'removeFinalizer' } : decideDeleted(world, world.vendor);
+    // No finalizer: the garbage collector takes the Job, and a namespace that goes away takes everything.
+    return { do: 'release' };
+  }
   if (world.namespace?.terminating === true) return { do: 'nothing' };
+
+  if (world.vendor !== undefined) {
+    const attempt = vendorAttemptOf(world, world.vendor);
+    if (attempt !== undefined) return attempt.externalId === undefined ? decideSubmit(attempt) : decideWork(attempt);
+  }
 
   const { number, job } = currentAttempt(world);
   if (job !== undefined) return decideAttempt(world, job, number);
@@ -47,6 +61,8 @@ export interface SettledWorld {
 
 /** A terminal run never creates anything again: this function knows no such decision. */
 export function decideSettled({ now, run, jobs, pods, waitsForSync }: SettledWorld): Decision {
+  // What it bought has ended, or its end says that it may not have.
+  if (run.hasFinalizer) return { do: 'removeFinalizer' };
   if (run.deleting) return { do: 'nothing' };
   const alive = jobs.find((job) => !job.deleting && job.end === undefined && endedByOperator(run.reason));
   if (alive !== undefined) return { do: 'deleteJob', job: alive };

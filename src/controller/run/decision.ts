@@ -54,4 +54,29 @@ export type Decision =
   | { do: 'closeAttempt'; attempt: AttemptStatus; clocks: Clocks; situation: Situation }
   | { do: 'record'; ending: Ending }
   | { do: 'recordPlan'; profile: { name: string; digest: string; spec: RuntimeProfileSpec } }
-  | { do: 'deleteRun' };
+  | { do: 'deleteRun' }
+  | VendorDecision;
+
+type OpenAttempt = AttemptStatus & { intent: NonNullable<AttemptStatus['intent']> };
+
+/** Steps of a run whose work a vendor does. */
+export type VendorDecision =
+  /** The files that the request names, from the run's namespace. */
+  | { do: 'readFiles' }
+  /** Before anything is bought: from now on the run is not forgotten before what it bought is stopped. */
+  | { do: 'addFinalizer' }
+  | { do: 'removeFinalizer' }
+  | { do: 'prepareWork' }
+  /** The status says what is about to be sent, and until when. */
+  | { do: 'recordIntent'; attempt: OpenAttempt }
+  /** The one request that buys. */
+  | { do: 'submit'; attempt: OpenAttempt }
+  /** Looks at the vendor for what an intent may have created. */
+  | { do: 'resolve'; attempt: OpenAttempt }
+  /** A person said which work is the attempt's. */
+  | { do: 'believe'; attempt: OpenAttempt; externalId: string }
+  | { do: 'stopWork'; externalId: string }
+  /** Copies the results in the background; its end brings the run back. */
+  | { do: 'collect'; externalId: string }
+  /** Given up: reported as an orphan. */
+  | { do: 'abandonWork'; externalId: string | undefined; requestDigest: string };

@@ -1,5 +1,6 @@
-import { digestOf, type Manifest } from '../../crds/manifest.ts';
-import type { StoredArtifact, StoredLog, WorldRunStatus } from '../../crds/world-run-status.ts';
+import { digestOf, SECRET_LIKE_KEY, type Manifest } from '../../crds/manifest.ts';
+import { publicText } from './public-text.ts';
+import type { AttemptStatus, StoredArtifact, StoredLog, WorldRunStatus } from '../../crds/world-run-status.ts';
 import type { CollectedResult } from '../../results/contract.ts';
 import { actualCostUSD, requestsSent } from '../cost.ts';
 import { inputDigest } from '../identity.ts';
@@ -56,7 +57,7 @@ export function recordOf(
     log,
     durationSeconds,
     costUSD,
-    runtimeFacts: runtimeFacts(world, attempt?.node),
+    runtimeFacts: runtimeFacts(world, attempt, collected[0]),
     operatorVersion: VERSION,
     finishedAt: new Date(finishedMs).toISOString(),
   });
@@ -106,7 +107,25 @@ function removal(world: World, finishedAt: string): { removeAt?: string } {
   return seconds === undefined ? {} : { removeAt: new Date(Date.parse(finishedAt) + seconds * 1000).toISOString() };
 }
 
-function runtimeFacts(world: World, node: string | undefined): Record<string, string> {
+function runtimeFacts(
+  world: World,
+  attempt: AttemptStatus | undefined,
+  result: CollectedResult | undefined,
+): Record<string, string> {
+  const node = attempt?.node;
+  if (world.vendor !== undefined) {
+    const { capability } = world.run.spec.request ?? {};
+    const said = Object.entries(result?.runtime?.metadata ?? {})
+      .filter(([key]) => key.length > 0 && key.length <= 128 && !SECRET_LIKE_KEY.test(key))
+      .slice(0, 64)
+      .map(([key, value]) => [key, publicText(value)] as const);
+    return {
+      ...Object.fromEntries(said),
+      kind: 'Vendor',
+      ...(capability !== undefined && { capability }),
+      ...(attempt?.externalId !== undefined && { external_id: attempt.externalId }),
+    };
+  }
   const arch = node === undefined ? undefined : world.nodes(node)?.labels['kubernetes.io/arch'];
   return { kind: 'Job', ...(arch !== undefined && { arch }) };
 }
@@ -122,7 +141,9 @@ function verdictOf(
     return { stored: false, reason: 'NothingProduced', message: 'The run ended before its container started.' };
   const wanted = world.run.spec.outputs.ranks === 'All' ? world.run.spec.nodes : 1;
   if (results.length < wanted) {
-    return { stored: false, reason: 'CollectionCutShort', message: 'The pod ended before its results were uploaded.' };
+    return world.vendor === undefined
+      ? { stored: false, reason: 'CollectionCutShort', message: 'The pod ended before its results were uploaded.' }
+      : { stored: false, reason: 'CollectionCutShort', message: 'The vendor’s results could not be copied in time.' };
   }
   if (results.some((r) => r.via === 'TerminationMessage')) {
     return {
@@ -133,15 +154,17 @@ function verdictOf(
     };
   }
   const lost = results.flatMap((r) => r.artifacts).filter((a) => a.state !== 'Stored');
+  // A vendor need not have one.
+  const hasLog = left.log || results.every((r) => r.via === 'Runtime');
   const problem = results.find((r) => r.rank === 0)?.metricsProblem;
   const words = [
     ...lost.slice(0, 5).map((a) => `${a.name}: ${a.state}${a.message === undefined ? '' : ` (${a.message})`}`),
     ...(lost.length > 5 ? [`${lost.length - 5} more`] : []),
-    ...(left.log ? [] : ['the log could not be read']),
+    ...(hasLog ? [] : ['the log could not be read']),
     ...(problem === undefined ? [] : [problem]),
   ].join('; ');
   // What is wrong with the metrics is the run's own doing: everything that it left is stored.
-  if (lost.length > 0 || !left.log)
+  if (lost.length > 0 || !hasLog)
     return { stored: false, reason: 'PartlyStored', message: `Not everything was stored: ${words}` };
   return {
     stored: true,

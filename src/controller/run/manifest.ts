@@ -7,6 +7,7 @@ import type { CollectedResult } from '../../results/contract.ts';
 import { inputDigest } from '../identity.ts';
 import { gpusPerNode } from '../../runtime/local/job.ts';
 import type { Ending } from './decision.ts';
+import { redact, secretsInUse } from '../../telemetry/secrets-in-use.ts';
 import { publicCommand, publicText } from './public-text.ts';
 
 /** Everything that a manifest is made of; the same input gives the same bytes. */
@@ -69,8 +70,9 @@ export function buildManifest(input: ManifestInput): Manifest {
             revision: adapter?.revision ?? null,
           },
     runtime_name: profile.spec.runtime,
-    runtime: input.runtimeFacts,
-    metrics: Object.fromEntries(kept),
+    runtime: Object.fromEntries(Object.entries(input.runtimeFacts).map(([name, fact]) => [name, publicText(fact)])),
+    // The names are the words of the run's own code.
+    metrics: Object.fromEntries(kept.map(([name, value]) => [redact(name), value])),
     metrics_omitted: (head?.metricsOmitted ?? 0) + metrics.length - kept.length,
     command: publicCommand([...(spec.command ?? []), ...(spec.args ?? [])].slice(0, MOST_WORDS)),
     image:
@@ -112,7 +114,8 @@ export function buildManifest(input: ManifestInput): Manifest {
       .slice(0, MOST_ARTIFACTS)
       .map(artifactEntry),
   };
-  return manifestSchema.parse(manifest);
+  // The value of a Secret may have come as anything: as the id of a data set, or as a path.
+  return manifestSchema.parse(JSON.parse(secretsInUse.mask(JSON.stringify(manifest))));
 }
 
 function artifactEntry(a: StoredArtifact): Manifest['artifacts'][number] {

@@ -3,6 +3,7 @@ import { parseTerminationMessage } from '../../results/termination-message.ts';
 import type { PodView } from '../../runtime/local/pod-state.ts';
 import { DEFAULT_PROFILE, type Caches } from '../caches.ts';
 import { clientRunId } from '../identity.ts';
+import type { Vendors } from '../remote/vendors.ts';
 import type { Results } from './ports.ts';
 import type { LiveRun, ProfileView, RunView } from './view.ts';
 import { currentAttempt, type RunMemory, type World } from './world.ts';
@@ -17,6 +18,7 @@ export interface Observed {
   ghosts(runUid: string): Iterable<PodView>;
   profileReady(profile: ProfileView): { ready: boolean; message: string };
   holds(uid: string): boolean;
+  vendorOf: Vendors['worldOf'];
 }
 
 export function observe(from: Observed, run: LiveRun, memory: RunMemory, now: number): World {
@@ -26,6 +28,8 @@ export function observe(from: Observed, run: LiveRun, memory: RunMemory, now: nu
   const pods = podsOf(from, run.uid, memory);
   const id = clientRunId(from.installation, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey });
   const { number, job } = currentAttempt({ run, jobs, memory });
+  const pinned = pinnedOf(caches, job?.profileDigest ?? run.status.profile?.digest);
+  const works = pinned ?? (run.status.profile === undefined ? profile : undefined);
   return {
     now,
     run,
@@ -35,7 +39,9 @@ export function observe(from: Observed, run: LiveRun, memory: RunMemory, now: nu
     profile,
     namespace: caches.namespaces.get(run.namespace),
     profileReady: profile === undefined ? { ready: false, message: '' } : from.profileReady(profile),
-    pinned: pinnedOf(caches, job?.profileDigest ?? run.status.profile?.digest),
+    pinned,
+    vendor: from.vendorOf(run, works, number, memory),
+    waitsForPerson: works?.spec.onUnknownSubmit === 'WaitForPerson',
     pins: { has: (digest: string) => caches.pins.countByIndex('digest', digest) > 0 },
     nodes: (name) => caches.nodes.get(name),
     results: withTerminationMessages(from.results.of({ clientRunId: id, attempt: number }), pods, job?.uid),

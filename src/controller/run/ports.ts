@@ -1,8 +1,9 @@
 import type { V1ConfigMap, V1Job, V1Pod, V1Service } from '@kubernetes/client-node';
 import type { Wire } from '../../kube/resource.ts';
 import type { WorldRunStatus } from '../../crds/world-run-status.ts';
-import type { AttemptKey, AttemptResults, RunAttempt } from '../../results/contract.ts';
+import type { AttemptKey, AttemptResults, CollectedResult, RunAttempt } from '../../results/contract.ts';
 import type { PodView } from '../../runtime/local/pod-state.ts';
+import type { ResultSink } from '../../runtime/contract.ts';
 import type { RunRecord } from '../../results/records.ts';
 import type { WorldRun } from './view.ts';
 
@@ -21,6 +22,9 @@ export interface Cluster {
   /** Server-side apply of the status; `uid` guards against another object of the same name. */
   applyRunStatus(run: Ref & { uid: string }, status: WorldRunStatus): Promise<WorldRun>;
   deleteRun(run: Ref & { uid: string }): Promise<void>;
+  /** Puts {@link FINALIZER} on a run, or takes it away; a run that is gone has none, which is a success. */
+  setFinalizer(run: Ref & { uid: string }, present: boolean): Promise<WorldRun>;
+  readConfigMap(ref: Ref): Promise<Wire<V1ConfigMap>>;
   createJob(job: Wire<V1Job>): Promise<Wire<V1Job>>;
   readJob(ref: Ref): Promise<Wire<V1Job>>;
   /** Pods of a Job as they are now. */
@@ -55,6 +59,13 @@ export interface Results {
   /** Drops what is kept in memory of a run that is over. */
   forget(clientRunId: string): void;
   putRecord(record: RunRecord): Promise<void>;
+  /** Where a vendor's results go. */
+  sink(
+    key: RunAttempt,
+    options: { maxArtifactBytes: number; committed: ReadonlySet<string>; signal: AbortSignal },
+  ): ResultSink;
+  /** Stores what a vendor's work came to; its facts are then in `of(key).results`. */
+  storeResult(key: RunAttempt, result: CollectedResult): Promise<void>;
   getRecord(clientRunId: string): Promise<RunRecord | undefined>;
   /** A namespace's bytes in the store. */
   usage(namespace: string): number;

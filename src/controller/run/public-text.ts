@@ -1,4 +1,6 @@
 import { SECRET_LIKE_KEY, SIGNED_PARAMETER } from '../../crds/manifest.ts';
+import { sanitizeText } from '../../telemetry/provider-event.ts';
+import { redact } from '../../telemetry/secrets-in-use.ts';
 
 /** Free text of a user, made fit for a record: no credentials, no signed URLs, bounded, well-formed. Pure. */
 
@@ -34,7 +36,15 @@ export function publicText(text: string, max = 512): string {
     .replaceAll(SIGNED_PARAMETER, (_, separator: string) => separator)
     .replaceAll(ASSIGNED, '$1=[redacted]')
     .replaceAll(BEARER, '$1 [redacted]');
-  return clip(plain, max);
+  return clip(redact(plain), max);
+}
+
+/** The most that one message holds: seven of them stand in one status, and the beginning says most. */
+const MOST_MESSAGE = 1000;
+
+/** Words of a kubelet, a vendor or an API server, for a status: no secrets, no queries of URLs. At most 1000 bytes of JSON. */
+export function publicMessage(text: string): string {
+  return text === '' ? '' : clipBytes(sanitizeText(text, redact, 2 * MOST_MESSAGE), MOST_MESSAGE);
 }
 
 /** `--token=x`, `--api-key x`: the value of a secret-like flag does not belong into a record either. */

@@ -1,5 +1,5 @@
 import type { Condition } from '../../crds/common.ts';
-import { clipBytes } from './public-text.ts';
+import { publicMessage } from './public-text.ts';
 import {
   SYNC_CONDITIONS,
   type Phase,
@@ -32,8 +32,7 @@ const say = (type: string, status: boolean | 'Unknown', reason: string, message:
   type,
   status: status === 'Unknown' ? 'Unknown' : status ? 'True' : 'False',
   reason,
-  // Seven of them stand in one status; the beginning says most.
-  message: clipBytes(message, 1000),
+  message: publicMessage(message),
 });
 
 /** Conditions without times. Every situation states the same types, so that none keeps an old word. */

@@ -8,9 +8,9 @@ import {
   type RuntimeProfileStatus,
 } from '../../crds/runtime-profile.ts';
 import type { WorldRunSpec } from '../../crds/world-run.ts';
-import type { WorldRunStatus } from '../../crds/world-run-status.ts';
+import type { AttemptStatus, WorldRunStatus } from '../../crds/world-run-status.ts';
 import type { V1ConfigMap, V1Job, V1Node, V1Namespace } from '@kubernetes/client-node';
-import { ANNOTATIONS, LABELS } from '../identity.ts';
+import { ANNOTATIONS, FINALIZER, LABELS } from '../identity.ts';
 import { projectSync, type SyncFacts } from '../sync/project.ts';
 
 /**
@@ -51,6 +51,8 @@ interface RunIdentity {
   createdAt: string;
   deleting: boolean;
   resourceVersion: string;
+  /** It is not gone before what it bought at a vendor is stopped. */
+  hasFinalizer: boolean;
 }
 
 /** Status as deciding needs it: the manifest and artifacts are written once, with the last word, and never read. */
@@ -73,6 +75,8 @@ export interface LiveRun extends RunIdentity {
   state: 'live';
   spec: WorldRunSpec;
   rerun: string | undefined;
+  /** What a person found out at the vendor: attempt, and the work's id or nothing. */
+  submitOutcome: { attempt: number; externalId: string | undefined } | undefined;
   status: LiveStatus;
 }
 
@@ -87,11 +91,34 @@ export interface SettledRun extends RunIdentity {
   trackedByGitOps: boolean;
   runKey: string | undefined;
   profileDigest: string | undefined;
+  /** What it had at a vendor, for telling orphans; undefined where it had nothing there. */
+  work?: PastWork | undefined;
   /** Undefined where nothing is to be sent any more. */
   sync?: SyncFacts | undefined;
 }
 
 export type RunView = LiveRun | SettledRun;
+
+export interface PastWork {
+  externalIds: readonly string[];
+  intents: readonly NonNullable<AttemptStatus['intent']>[];
+}
+
+function pastWork(attempts: readonly AttemptStatus[] | undefined): PastWork | undefined {
+  const bought = attempts?.filter((a) => a.intent !== undefined) ?? [];
+  if (bought.length === 0) return undefined;
+  return {
+    externalIds: bought.flatMap((a) => a.externalId ?? []),
+    intents: bought.map((a) => a.intent!),
+  };
+}
+
+/** `2=abc`, `2=none`. */
+function readSubmitOutcome(text: string | undefined): LiveRun['submitOutcome'] {
+  const [, attempt, id] = /^(\d{1,6})=([\w.:-]{1,253})$/.exec(text?.trim() ?? '') ?? [];
+  if (attempt === undefined || id === undefined) return undefined;
+  return { attempt: Number(attempt), externalId: id === 'none' ? undefined : id };
+}
 
 export function findCondition(conditions: readonly Condition[] | undefined, type: string): Condition | undefined {
   return conditions?.find((c) => c.type === type);
@@ -114,6 +141,7 @@ export function projectRun(object: WorldRun): RunView {
     createdAt: meta.creationTimestamp ?? '',
     deleting: meta.deletionTimestamp !== undefined,
     resourceVersion: meta.resourceVersion ?? '',
+    hasFinalizer: meta.finalizers?.includes(FINALIZER) ?? false,
   };
   const status = object.status ?? {};
   const finished = findCondition(status.conditions, 'Finished');
@@ -130,6 +158,7 @@ export function projectRun(object: WorldRun): RunView {
       trackedByGitOps: GITOPS_MARKS.some((mark) => mark in marks),
       runKey: object.spec.runKey,
       profileDigest: status.profile?.digest,
+      work: pastWork(status.attempts),
       sync: projectSync(object),
     };
   }
@@ -138,6 +167,7 @@ export function projectRun(object: WorldRun): RunView {
     state: 'live',
     spec: object.spec,
     rerun: meta.annotations?.[ANNOTATIONS.rerun],
+    submitOutcome: readSubmitOutcome(meta.annotations?.[ANNOTATIONS.submitOutcome]),
     status: {
       conditions: status.conditions,
       phase: status.phase,

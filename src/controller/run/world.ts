@@ -5,6 +5,7 @@ import type { AttemptResults } from '../../results/contract.ts';
 import type { PodView } from '../../runtime/local/pod-state.ts';
 import type { Reservation } from '../admission/ledger.ts';
 import type { RunRecord } from '../../results/records.ts';
+import { emptyVendorMemory, type VendorMemory, type VendorWorld } from '../remote/world.ts';
 
 /** Everything that deciding may look at, gathered from the caches without I/O. */
 export interface World {
@@ -36,6 +37,10 @@ export interface World {
   /** Bytes that the namespace has in the run store. */
   storedBytes: number;
   memory: RunMemory;
+  /** Present where a vendor does the work. */
+  vendor: VendorWorld | undefined;
+  /** The profile says that a submission in doubt waits for a person. */
+  waitsForPerson: boolean;
 }
 
 /**
@@ -76,6 +81,7 @@ export interface RunMemory {
   loaded: Set<number>;
   /** Logs that could not be read to the end: they are given up after a few tries. */
   logTries: Map<number, number>;
+  vendor: VendorMemory;
 }
 
 export function emptyMemory(): RunMemory {
@@ -97,6 +103,7 @@ export function emptyMemory(): RunMemory {
     recordFailedAt: undefined,
     loaded: new Set(),
     logTries: new Map(),
+    vendor: emptyVendorMemory(),
   };
 }
 

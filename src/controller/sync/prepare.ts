@@ -3,7 +3,7 @@ import { pipeline, type Readable } from 'node:stream';
 import { digestOf, type Manifest } from '../../crds/manifest.ts';
 import type { RunAttempt, RunStore } from '../../results/contract.ts';
 import { readAll } from '../../results/documents.ts';
-import { rankPrefix } from '../../results/keys.ts';
+import { isKey, rankPrefix } from '../../results/keys.ts';
 import { getRecord } from '../../results/records.ts';
 import { UploadSet, type TextRedactor } from '../../upstream/upload-set.ts';
 import { SyncFailure } from './failure.ts';
@@ -126,7 +126,7 @@ export function artifactsOf(set: UploadSet): SyncArtifact[] {
   }));
 }
 
-/** The stored bytes of an artifact, found by the digest that stands in their key. */
+/** The stored bytes of an artifact, found by the digest that stands in their key, or by the key that was recorded. */
 export async function openArtifact(
   store: RunStore,
   attempt: RunAttempt,
@@ -138,6 +138,11 @@ export async function openArtifact(
     if (size !== artifact.sizeBytes) continue;
     const object = await store.get(key, signal);
     if (object !== undefined) return object.open(undefined, signal);
+  }
+  // A vendor's results are streamed into the store, so that their digest is known only afterwards.
+  if (isKey(artifact.path) && artifact.path.startsWith(rankPrefix(attempt, artifact.rank ?? 0))) {
+    const object = await store.get(artifact.path, signal);
+    if (object?.size === artifact.sizeBytes) return object.open(undefined, signal);
   }
   throw new MissingBytes('the bytes are not in the run store any more');
 }

@@ -68,6 +68,8 @@ export function aWorld(scene: Scene = {}): World {
     twin: scene.twin,
     storedBytes: scene.storedBytes ?? 0,
     memory: { ...emptyMemory(), ...scene.memory },
+    vendor: undefined,
+    waitsForPerson: false,
   };
 }
 

@@ -1,4 +1,5 @@
 import type { V1ConfigMap, V1Job, V1Namespace, V1Node, V1Pod, V1Service } from '@kubernetes/client-node';
+import { FINALIZER } from '../../../src/controller/identity.ts';
 import type { RuntimeProfile, WorldRun } from '../../../src/controller/run/view.ts';
 import { INITIAL_STATUS, worldRunStatus, type WorldRunStatus } from '../../../src/crds/world-run-status.ts';
 import { kubeError, type KubeError, type KubeFault } from '../../../src/kube/errors.ts';
@@ -135,6 +136,29 @@ export class ApiServer {
     if (JSON.stringify(before) !== JSON.stringify(status))
       this.update('runs', key, (run) => (run.status = structuredClone(status)));
     return this.get('runs', key)!;
+  }
+
+  /** Server-side apply of the one finalizer; an object that waits for it goes with it. */
+  setFinalizer(ref: { namespace: string; name: string; uid: string }, present: boolean): WorldRun {
+    const before = this.expect('runs', ref);
+    const key = `${ref.namespace}/${ref.name}`;
+    const had = (before.metadata?.finalizers?.length ?? 0) > 0;
+    if (had !== present)
+      this.update('runs', key, (run) => {
+        if (present) run.metadata!.finalizers = [FINALIZER];
+        else delete run.metadata!.finalizers;
+      });
+    const after = this.get('runs', key)!;
+    if (!present && after.metadata?.deletionTimestamp !== undefined) this.remove('runs', key);
+    return after;
+  }
+
+  /** As a user deletes a run: at once, or when its finalizer goes. */
+  deleteRun(key: string): void {
+    const run = this.get('runs', key);
+    if (run === undefined) return;
+    if ((run.metadata?.finalizers?.length ?? 0) === 0) return this.remove('runs', key);
+    this.update('runs', key, (each) => (each.metadata!.deletionTimestamp = this.#clock.stamp()));
   }
 
   #put<K extends Kind>(kind: K, type: 'ADDED' | 'MODIFIED', key: string, object: Kinds[K]): void {

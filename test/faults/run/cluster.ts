@@ -14,6 +14,12 @@ export function clusterOn(api: ApiServer, calls: Calls): Cluster {
         api.expect('runs', run);
         api.remove('runs', `${run.namespace}/${run.name}`);
       }),
+    setFinalizer: (run, present) =>
+      calls.do(`${present ? 'add' : 'remove'} finalizer`, () => api.setFinalizer(run, present)),
+    readConfigMap: () =>
+      calls.do('read configmap', () => {
+        throw fails({ kind: 'notFound' }, 'configmap not found');
+      }),
     createJob: (job) => calls.do('create job', () => api.create('jobs', job)),
     readJob: (ref) =>
       calls.do('read job', () => {

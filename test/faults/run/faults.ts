@@ -22,6 +22,8 @@ export class Calls {
   /** Entries of the server's log when the process died. */
   crashedAt: number | undefined;
   fault: Fault | undefined;
+  /** Set with every {@link Crash}: one in work beside the passes reaches no pass. */
+  died = false;
   readonly #logLength: () => number;
 
   constructor(logLength: () => number) {
@@ -40,9 +42,11 @@ export class Calls {
       case 'staleRestart':
         this.#perform(name, effect);
         this.crashedAt = before;
+        this.died = true;
         throw new Crash(name);
       case 'crash':
         if (fault.effect === 'after') this.#perform(name, effect);
+        this.died = true;
         throw new Crash(name);
       case 'error':
         if (fault.kind === 'timeoutAfterEffect') this.#perform(name, effect);

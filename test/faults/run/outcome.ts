@@ -1,6 +1,8 @@
+import type { WorldRun } from '../../../src/controller/run/view.ts';
 import type { ApiServer } from './api-server.ts';
 import type { Expected } from './scenarios.ts';
 import type { Simulation } from './simulation.ts';
+import type { VendorInMemory } from './vendor.ts';
 
 /** How every run ended, in the words that `Expected` uses. */
 export function outcome({ api }: Simulation, names: readonly string[]): Omit<Expected, 'resultsAfterCrash'> {
@@ -53,6 +55,7 @@ export function violations(simulation: Simulation, names: readonly string[]): st
       found.push(`pod ${pod.metadata?.name} still runs`);
   }
   for (const name of names) found.push(...afterTheEnd(api, name));
+  if (simulation.vendor !== undefined) found.push(...atTheVendor(simulation, simulation.vendor));
   return [...new Set([...found, ...simulation.failures, ...simulation.listenerErrors.map(String)])];
 }
 
@@ -77,4 +80,38 @@ function afterTheEnd(api: ApiServer, name: string): string[] {
         object.metadata?.ownerReferences?.some((o) => o.uid === uid),
     )
     .map(({ kind, object }) => `${kind} ${object.metadata?.name} was created after the end of run ${name}`);
+}
+
+/** Nothing is bought twice, nothing that was bought is forgotten, nothing runs on, and no finalizer is left. */
+function atTheVendor({ api, orphans }: Simulation, vendor: VendorInMemory): string[] {
+  const found: string[] = [];
+  const claims = new Map<string, string>();
+  let attempts = 0;
+  const everySeen = new Map<string, string>();
+  for (const { kind, object } of api.log) {
+    if (kind !== 'runs') continue;
+    const run = object as WorldRun;
+    for (const attempt of run.status?.attempts ?? [])
+      if (attempt.externalId !== undefined) everySeen.set(`${run.metadata?.uid}/${attempt.number}`, attempt.externalId);
+  }
+  for (const [attempt, externalId] of everySeen) {
+    attempts += 1;
+    const other = claims.get(externalId);
+    if (other !== undefined) found.push(`${externalId} is claimed by ${other} and ${attempt}`);
+    claims.set(externalId, attempt);
+  }
+  for (const work of vendor.works) {
+    if (claims.has(work.id) || work.stoppedAt !== undefined) continue;
+    found.push(`${work.id} was bought and nobody claims it`);
+  }
+  if (
+    vendor.works.length >
+    attempts + vendor.works.filter((w) => !claims.has(w.id) && w.stoppedAt !== undefined).length
+  )
+    found.push(`${vendor.works.length} pieces were bought for ${attempts} attempts`);
+  for (const work of vendor.works) if (vendor.runsOn(work)) found.push(`${work.id} runs on`);
+  for (const run of api.list('runs'))
+    if ((run.metadata?.finalizers?.length ?? 0) > 0) found.push(`run ${run.metadata?.name} keeps its finalizer`);
+  if (orphans.length > 0) found.push(`given up: ${orphans.join(', ')}`);
+  return found;
 }

@@ -1,3 +1,4 @@
+import type { ResultSink } from '../../../src/runtime/contract.ts';
 import type { Results } from '../../../src/controller/run/ports.ts';
 import type { StoredLog } from '../../../src/crds/world-run-status.ts';
 import type { CollectedResult, Progress, RunAttempt } from '../../../src/results/contract.ts';
@@ -47,6 +48,27 @@ export class ResultsOfProcess implements Results {
     this.#store.results.set(durable(key), stored);
     if (!stored.has(result.rank)) stored.set(result.rank, result);
     this.#entry(key).results.set(result.rank, stored.get(result.rank)!);
+  }
+
+  storeResult(key: RunAttempt, result: CollectedResult): Promise<void> {
+    return this.#calls.do('store result', () => this.accept(key, result));
+  }
+
+  /** What the bytes are is the store's own business; that copying them may fail is not. */
+  sink(_key: RunAttempt, { committed }: { committed: ReadonlySet<string> }): ResultSink {
+    return {
+      log: () => this.#calls.do('store vendor log', () => 'log.txt'),
+      artifact: ({ name, path, contentType }) =>
+        this.#calls.do('store vendor artifact', () => ({
+          name,
+          path,
+          contentType,
+          rank: 0,
+          commit: committed.has(name),
+          sizeBytes: 1,
+          state: 'Stored' as const,
+        })),
+    };
   }
 
   progress(key: RunAttempt, progress: Progress): void {

@@ -43,7 +43,7 @@ function scene(
 }
 
 /** As a user would send it. */
-function fresh(run: WorldRun): WorldRun {
+export function fresh(run: WorldRun): WorldRun {
   return {
     ...run,
     metadata: {

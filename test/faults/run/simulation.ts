@@ -12,7 +12,10 @@ import { Calls, Crash, type Fault } from './faults.ts';
 import { startJobController } from './job-controller.ts';
 import { startKubelet, type Workload } from './kubelet.ts';
 import { ResultsOfProcess, RunStoreInMemory } from './results.ts';
+import { ioOf, VendorInMemory, type VendorScript } from './vendor.ts';
 import { VirtualClock } from './virtual-clock.ts';
+import { Vendors } from '../../../src/controller/remote/vendors.ts';
+import { RuntimeRegistry } from '../../../src/runtime/registry.ts';
 
 export const INSTALLATION = '6f1f6d6e-6f3b-5f0e-9d2b-0c7c3f1f2f57';
 
@@ -41,6 +44,8 @@ export interface Scene {
     does(api: ApiServer, clock: VirtualClock): void;
   }[];
   prepare?(api: ApiServer, store: RunStoreInMemory): void;
+  /** What the vendor does with each request, for a profile whose work lies with one. */
+  vendor?: VendorScript;
   /** Names of the runs; the first one is `run`. */
   runs?: readonly string[];
 }
@@ -53,6 +58,9 @@ export class Simulation {
   readonly api = new ApiServer(this.clock);
   readonly store = new RunStoreInMemory();
   readonly calls = new Calls(() => this.api.log.length);
+  readonly vendor: VendorInMemory | undefined;
+  /** Work that was given up. */
+  readonly orphans: string[] = [];
   readonly listenerErrors: unknown[] = [];
   readonly failures: string[] = [];
   #process: Process | undefined;
@@ -67,6 +75,7 @@ export class Simulation {
     this.#scene = scene;
     this.#delivery = delivery;
     this.calls.fault = fault;
+    this.vendor = scene.vendor === undefined ? undefined : new VendorInMemory(this.clock, this.calls, scene.vendor);
     startJobController(this.api, this.clock);
     startKubelet(this.api, this.clock, scene.workload, {
       collectNow: (config) => {
@@ -128,6 +137,8 @@ export class Simulation {
       calls: this.calls,
       results: new ResultsOfProcess(this.store, this.calls),
       delivery: this.#delivery,
+      vendor: this.vendor,
+      onOrphan: (externalId) => this.orphans.push(externalId),
       onListenerError: (error) => this.listenerErrors.push(error),
     });
   }
@@ -149,6 +160,7 @@ export class Simulation {
 
   /** The process is gone with all that it remembered; the next one starts a little later. */
   die(): void {
+    this.calls.died = false;
     if (this.#process === undefined) return;
     this.#process.stop();
     this.#process = undefined;
@@ -162,6 +174,9 @@ export class Simulation {
   async run(seconds: number, until: () => boolean = () => false): Promise<void> {
     const end = this.clock.now + seconds * 1000;
     while (!until()) {
+      // What goes on beside the passes (polls, copies) comes to its next call.
+      for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
+      if (this.calls.died) this.die();
       this.#doSteps();
       if (await this.#work()) continue;
       if (!this.clock.step(end)) return;
@@ -213,7 +228,9 @@ interface ProcessOptions {
   calls: Calls;
   results: ResultsOfProcess;
   delivery: Delivery;
+  vendor: VendorInMemory | undefined;
   onListenerError(error: unknown): void;
+  onOrphan(externalId: string): void;
 }
 
 /** The operator's memory between two deaths: caches, controller, queue. */
@@ -224,6 +241,8 @@ class Process {
   failure: string | undefined;
   readonly #o: ProcessOptions;
   readonly #caches: Caches;
+  readonly #vendors: Vendors;
+  readonly #end = new AbortController();
   readonly #ready = new Map<string, 'finish' | 'start'>();
   readonly #due = new Map<string, number>();
   readonly #failures = new Map<string, number>();
@@ -238,10 +257,23 @@ class Process {
     this.results = options.results;
     const { api, clock, calls, listedAt } = options;
     this.#caches = makeCaches(INSTALLATION, options.onListenerError);
+    this.#vendors = new Vendors({
+      registry: new RuntimeRegistry(options.vendor === undefined ? [] : [options.vendor]),
+      access: { of: () => ({ ready: true, io: ioOf(this.#end.signal, () => clock.now) }) },
+      caches: this.#caches,
+      installationId: INSTALLATION,
+      results: this.results,
+      degraded: () => undefined,
+      wake: (uid) => this.controller.onWork(uid),
+      onOrphan: (orphan) => options.onOrphan(orphan.externalId),
+      onError: () => {},
+      now: () => clock.now,
+    });
     this.controller = new RunController({
       caches: this.#caches,
       cluster: clusterOn(api, calls),
       results: this.results,
+      vendors: this.#vendors,
       installation: {
         id: INSTALLATION,
         namespace: 'operator',
@@ -258,12 +290,20 @@ class Process {
       now: () => clock.now,
     });
     for (const kind of KINDS) this.#list(kind, listedAt);
+    if (options.vendor !== undefined) this.#poll();
     this.controller.restore();
     for (let index = listedAt; index < api.log.length; index += 1) this.#deliver(api.log[index]!, 2000);
   }
 
   stop(): void {
     this.#stopped = true;
+    this.#end.abort();
+  }
+
+  #poll(): void {
+    if (this.#stopped) return;
+    this.#vendors.poller.tick(this.#o.clock.now);
+    this.#o.clock.after(1000, () => this.#poll());
   }
 
   #store(kind: Kind): Store<KubeObject, unknown> | undefined {
