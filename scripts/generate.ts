@@ -6,6 +6,7 @@ import { manifestSchema } from '../src/crds/manifest.ts';
 import { runtimeProfileCrd, worldRunCrd } from '../src/crds/to-crd.ts';
 import { referencePages } from './reference.ts';
 import { crdTemplate } from './chart/crd-template.ts';
+import { dashboard } from './chart/dashboard.ts';
 import { findHelm } from './chart/helm.ts';
 import { renderInstall, renderProfiles } from './chart/install.ts';
 
@@ -24,6 +25,7 @@ const files: Record<string, string> = {
   'manifests/crds/runtimeprofiles.yaml': yaml(runtimeProfileCrd),
   'charts/worldflux-operator/templates/crds/worldruns.yaml': header + crdTemplate(worldRunCrd),
   'charts/worldflux-operator/templates/crds/runtimeprofiles.yaml': header + crdTemplate(runtimeProfileCrd),
+  'charts/worldflux-operator/monitoring/dashboard.json': `${JSON.stringify(dashboard(), null, 2)}\n`,
   'docs/reference/manifest.schema.json': `${JSON.stringify(z.toJSONSchema(manifestSchema), null, 2)}\n`,
   ...referencePages,
 };

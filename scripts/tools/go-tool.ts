@@ -19,15 +19,14 @@ const TOOLS = {
   actionlint: { module: 'github.com/rhysd/actionlint', version: 'v1.7.12', folder: 'cmd/actionlint' },
   /** Checks manifests against JSON schemas. */
   kubeconform: { module: 'github.com/yannh/kubeconform', version: 'v0.8.0', folder: 'cmd/kubeconform' },
-  /** Copies images between archives and registries. */
+  /** Copies images between archives and registries; serves as a registry too. */
   crane: { module: 'github.com/google/go-containerregistry', version: 'v0.22.1', folder: 'cmd/crane' },
-  /** The reference registry. */
-  registry: { module: 'github.com/distribution/distribution/v3', version: 'v3.1.2', folder: 'cmd/registry' },
 } as const satisfies Record<string, GoTool>;
 
 export type ToolName = keyof typeof TOOLS;
 
-const BUILD_TIMEOUT_MS = 30 * 60_000;
+/** The largest takes some minutes on two cores. */
+export const BUILD_TIMEOUT_MS = 30 * 60_000;
 
 /** Path of the program in the cache; built there first if need be, which takes Go and up to some minutes. */
 export async function goTool(name: ToolName, signal?: AbortSignal): Promise<string> {

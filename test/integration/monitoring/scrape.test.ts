@@ -1,0 +1,72 @@
+import { mkdtemp, readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { attachCluster } from '../../cluster/index.ts';
+import { freePort, startOperator, type OperatorProcess } from '../../e2e/operator-process.ts';
+import { installCrds } from '../install-crds.ts';
+import { asked, readAlerts, readPanels } from './queries.ts';
+
+/** Whatever an alert or a panel asks for is really there, in what a running operator answers at /metrics. */
+
+/** From others: Prometheus itself. */
+const FOREIGN = ['up'];
+const DOCS = join(import.meta.dirname, '..', '..', '..', 'docs');
+let operator: OperatorProcess;
+let exported: ReadonlySet<string>;
+
+beforeAll(async () => {
+  const cluster = await attachCluster(inject('cluster'));
+  if (cluster === undefined) throw new Error('the layer has no cluster');
+  await installCrds(cluster);
+  const namespace = 'worldflux-monitoring';
+  await cluster.kubectl(['create', 'namespace', namespace]);
+  const dir = await mkdtemp(join(tmpdir(), 'worldflux-monitoring-'));
+  operator = await startOperator({ cluster, dir, gatewayPort: await freePort(), namespace });
+  exported = seriesOf(await (await fetch(`${operator.metricsUrl}/metrics`)).text());
+});
+
+afterAll(() => operator?.stop());
+
+/** Names of series by their declared types: a metric with labels has no sample before something happened. */
+function seriesOf(exposition: string): ReadonlySet<string> {
+  const suffixes: Record<string, string[]> = {
+    histogram: ['_bucket', '_sum', '_count'],
+    summary: ['', '_sum', '_count'],
+  };
+  const types = [...exposition.matchAll(/^# TYPE (\S+) (\S+)$/gm)];
+  return new Set(types.flatMap(([, name, type]) => (suffixes[type!] ?? ['']).map((suffix) => `${name}${suffix}`)));
+}
+
+const missing = (expr: string): string[] =>
+  asked(expr).metrics.filter((metric) => !exported.has(metric) && !FOREIGN.includes(metric));
+
+test('each alert asks for metrics that exist, and leads to its paragraph', async () => {
+  const headings = [...(await readFile(join(DOCS, 'troubleshooting.md'), 'utf8')).matchAll(/^#+ (.*)$/gm)].map(
+    ([, heading]) => heading,
+  );
+  for (const { alert, expr } of await readAlerts()) {
+    expect(asked(expr), alert).toMatchObject({ faults: [] });
+    expect(asked(expr).metrics.length, alert).toBeGreaterThan(0);
+    expect(missing(expr), alert).toEqual([]);
+    expect(headings, 'docs/troubleshooting.md').toContain(alert);
+  }
+});
+
+describe('the dashboard', () => {
+  test('asks for metrics that exist', async () => {
+    for (const { title, expr } of await readPanels()) {
+      expect(asked(expr), `${title}: ${expr}`).toMatchObject({ faults: [] });
+      expect(missing(expr), title).toEqual([]);
+    }
+  });
+
+  test('names in each legend only labels that its query keeps', async () => {
+    const unknown = (await readPanels()).flatMap(({ title, expr, legend }) => {
+      const kept = /\bby \(([^)]*)\)/.exec(expr)?.[1]?.split(/,\s*/);
+      const named = [...legend.matchAll(/\{\{(\w+)\}\}/g)].map(([, label]) => label!);
+      return kept === undefined ? [] : named.filter((label) => !kept.includes(label)).map((label) => [title, label]);
+    });
+    expect(unknown).toEqual([]);
+  });
+});
