@@ -28,7 +28,7 @@ export function fingerprint(values: Iterable<Buffer>): FingerprintSet {
   const base = (randomBytes(4).readUInt32LE() | 1) >>> 0;
   const entries = new Map<string, FingerprintSet['entries'][number]>();
   for (const value of values) {
-    for (const form of forms(value.subarray(0, LONGEST_VALUE))) {
+    for (const form of encodings(value.subarray(0, LONGEST_VALUE))) {
       for (const window of windows(form)) {
         if (entries.size >= MOST_ENTRIES) break;
         const strong = strongHash(salt, window);
@@ -51,7 +51,8 @@ export function strongHash(salt: Buffer, window: Buffer): string {
   return createHmac('sha256', salt).update(window).digest('base64').slice(0, 22);
 }
 
-function forms(value: Buffer): Buffer[] {
+/** A value as it may stand in a text: itself, base64 at any alignment, hex, URL, JSON, its lines. */
+export function encodings(value: Buffer): Buffer[] {
   const text = value.toString('utf8');
   const found = [value, ...base64Forms(value)];
   const hex = value.toString('hex');

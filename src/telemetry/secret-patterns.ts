@@ -27,7 +27,9 @@ const SHAPES: RegExp[] = [
   new RegExp(`${EDGE}a[ks]-(?=[a-z-]{0,64}[A-Z0-9])[A-Za-z0-9_-]{12,}`, 'g'),
   new RegExp(`${EDGE}(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}`, 'g'),
   new RegExp(`${EDGE}AIza[A-Za-z0-9_-]{30,}`, 'g'),
-  new RegExp(`${EDGE}eyJ[A-Za-z0-9_-]{4,}\\.[A-Za-z0-9_-]{4,}(?:\\.[A-Za-z0-9_-]*)*`, 'g'),
+  new RegExp(`${EDGE}eyJ[A-Za-z0-9_-]{4,}\\.[A-Za-z0-9_-]{2,}(?:\\.[A-Za-z0-9_-]*)*`, 'g'),
+  // The first line of a key in DER (and of certificates) that lost the lines around it.
+  /(?<![A-Za-z0-9+/])MI[CEGHIJ][A-Za-z0-9+/]{45,}={0,2}/g,
 ];
 
 /** Group 1 is what stands before; the rest is the secret. */
@@ -36,15 +38,25 @@ const AFTER: RegExp[] = [
   // Base64 with a digit, a capital or padding, or "basic training" would be one.
   /(\b[Bb](?:asic|ASIC)[ \t]+)(?=[a-z]{0,256}[A-Z0-9+/=])[A-Za-z0-9+/_-]{6,}={0,2}/g,
   /(:\/\/)[^\s/?#"'<>\\]{1,1024}(?=@)/g,
-  /([?&](?:amp;)?(?:x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential)|signature|sig|token|access_token|refresh_token|id_token|api_?key|apikey|key|code|auth|secret|password|pwd|key-pair-id|policy|jwt|sv_token)=)[^&\s"'<>#]+/gi,
+  // A password with a `#` or `/` in it, which no URL may hold and people write all the same: no port looks like that.
+  /(:\/\/)[^\s/?#"'<>\\@:[]{0,256}:(?!\d{1,5}[/?#])[^\s?"'<>\\]{1,1024}(?=@)/g,
+  // A header in prose, without its colon.
+  /(\b(?:proxy-)?authorization[ \t]+(?:bearer|basic|token|digest|apikey)[ \t]+)[^\s"'].*/gi,
+  // `Invalid token 8f0c...`: long, and of letters and digits without a dash, which names of Secrets hardly ever are.
+  /(\b(?:token|key|secret|password|credentials?)[ \t"'`:]{1,4})(?=[A-Za-z_+/=]{0,64}\d)(?=[0-9_+/=]{0,64}[A-Za-z])[A-Za-z0-9_+/=]{20,}/gi,
+  /([?&](?:amp;)?(?:x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential)|signature|sig|token|access_token|refresh_token|id_token|api_?key|apikey|key|code|auth|secret|password|passwd|pass|pwd|key-pair-id|policy|jwt|sv_token)=)[^&\s"'<>#]+/gi,
 ];
 
 const HEADER =
   /(?<![A-Za-z0-9_])(?:(?:proxy-)?authorization|(?:set-)?cookie2?|x-api-key|x-auth-token|x-amz-security-token)(?![A-Za-z0-9_-])/gi;
 const WORD =
-  /passw(?:or)?d|passwd|passphrase|pwd|secret|credential|api[_-]?key|access[_-]?key|account[_-]?key|private[_-]?key|signing[_-]?key|encryption[_-]?key|signature|signed[_-]?url|authorization|(?<!(?:eos|bos|pad|unk|sep|cls|mask|stop|special)_?)token(?!i[sz])|(?<![a-z])auth(?![a-z])|(?<![A-Za-z0-9])sig(?![A-Za-z0-9])/gi;
+  /passw(?:or)?d|passwd|passphrase|pwd|secret|credential|api[ _-]?key|access[ _-]?key|account[ _-]?key|private[ _-]?key|signing[ _-]?key|encryption[ _-]?key|signature|signed[_-]?url|authorization|(?<!(?:eos|bos|pad|unk|sep|cls|mask|stop|special)_?)token(?!i[sz])|(?<![a-z])auth(?![a-z])|(?<![A-Za-z0-9])sig(?![A-Za-z0-9])/gi;
 /** What may follow the word within a key, the key's own quote, and the sign that a value follows. */
-const ASSIGNMENT = /([A-Za-z0-9_.-]{0,64})(?:\\{0,3}["'])?\]?[ \t]{0,8}(?::=|=>|==?|:)[ \t]{0,8}/y;
+const ASSIGNMENT = /([A-Za-z0-9_.-]{0,64})(?:\\{0,3}["'])?\]?[ \t]{0,8}(?::=|=>|==?|:|%3[ad])[ \t]{0,8}/iy;
+/** `password<TAB>x`: columns of a table. */
+const COLUMN = /([A-Za-z0-9_.-]{0,64})["']?[ ]{0,4}\t[ \t]{0,8}(?=\S)/y;
+/** What stands under the heading `token` in a table of words is none. */
+const RANDOM = /(?=[^\s\d]{0,64}\d)(?=[^\sA-Za-z]{0,64}[A-Za-z])\S{6,}/y;
 /** `--password x` */
 const FLAG = /([A-Za-z0-9-]{0,32})[ \t]{1,8}(?=[^\s-])/y;
 /** Keys that are about a secret and hold none. */
@@ -53,8 +65,10 @@ const HARMLESS =
 const NUMBER = /[[({ ]{0,4}[-+]?\d[\d_]*(?:\.\d+)?(?:[eE][-+]?\d+)?(?=[\s,;&)}\]"'<>\\]|$)/y;
 const NOTHING = /(?:true|false|none|null|nil|undefined|\[redacted\]|\*{3,})(?=[\s,;&)}\]"'<>\\]|$)/iy;
 const QUOTE = /\\{0,3}["']/y;
-const BARE = /[^\s,;&)}\]"'<>]+/y;
-const HEADER_VALUE = /[^\n\r"']+/y;
+/** In a URL within a URL, the next parameter begins with `%26`. */
+const BARE = /(?:[^\s,;&)}\]"'<>%]|%(?!26))+/y;
+/** To the end of the line or of the text in quotes that it stands in; parameters in quotes are part of it. */
+const HEADER_VALUE = /(?:=\\{0,3}(["'])[^"'\n\r\\]*\\{0,3}\1|[^\n\r"'])+/y;
 const KEY_BEGIN = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,20}-----/g;
 const KEY_END = /-----END [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,20}-----/g;
 
@@ -128,7 +142,8 @@ const assignedValue: Finder = (text, word) => {
   const flag = /(?:^|[\s"'])(--?[A-Za-z0-9-]{0,32})$/.exec(before)?.[1];
   const start = word.index - (flag?.length ?? 0);
   const at = word.index + word[0].length;
-  const assigned = sticky(ASSIGNMENT, text, at) ?? (flag === undefined ? undefined : sticky(FLAG, text, at));
+  const column = sticky(COLUMN, text, at);
+  const assigned = sticky(ASSIGNMENT, text, at) ?? column ?? (flag === undefined ? undefined : sticky(FLAG, text, at));
   if (assigned === undefined || HARMLESS.test(assigned[1] ?? '')) return undefined;
   const from = at + assigned[0].length;
   const quoted = endOfQuoted(text, from);
@@ -136,6 +151,8 @@ const assignedValue: Finder = (text, word) => {
   if (sticky(NOTHING, text, inner) !== undefined) return undefined;
   // `max_tokens=5` and `token_count: 7` are numbers people need; a numeric password is still one.
   if (/^(?:token|sig|auth)$/i.test(word[0]) && sticky(NUMBER, text, inner) !== undefined) return undefined;
+  if (assigned === column && /^(?:token|sig|auth)$/i.test(word[0]) && sticky(RANDOM, text, inner) === undefined)
+    return undefined;
   // The shell's working directory.
   if (/^pwd$/i.test(word[0]) && text[inner] === '/') return undefined;
   if (quoted !== undefined) return quoted.to === quoted.from ? undefined : { start, ...quoted };

@@ -3,7 +3,7 @@ import type { OutcomeReason, RetryableReason } from '../../crds/vocabulary.ts';
 import type { End } from './attempt-end.ts';
 import type { Clocks } from './clocks.ts';
 import type { Decision, Ending } from './decision.ts';
-import { clipBytes } from './public-text.ts';
+import { publicMessage } from './public-text.ts';
 import type { Situation } from './situation.ts';
 import { uncounted, UNCOUNTED, type World } from './world.ts';
 
@@ -38,7 +38,7 @@ export function closeAs(closing: Closing, end: End | Stop): Decision {
     ...(exitCode !== undefined && { exitCode }),
     reason: end.reason,
     // The conditions have the whole; sixteen attempts stand in one status.
-    message: clipBytes(end.message, 300),
+    message: publicMessage(end.message, 300),
   };
   if (end.reason === UNCOUNTED.suspended) {
     return {

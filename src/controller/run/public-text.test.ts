@@ -11,7 +11,7 @@ test.each([
   ['curl host/a?b=1&sig=abc&c=2', 'curl host/a?b=1&&c=2'],
   ['HF_TOKEN=hf_abc python x.py', 'HF_TOKEN=[redacted] python x.py'],
   ['PASSWORD="two words" run', 'PASSWORD=[redacted] run'],
-  ["curl -H 'Authorization: Bearer abc.def'", "curl -H 'Authorization: Bearer [redacted]'"],
+  ["curl -H 'Authorization: Bearer abc.def'", "curl -H 'Authorization: [redacted]'"],
   ['git@github.com:acme/x', 'git@github.com:acme/x'],
 ])('%s', (text, expected) => {
   expect(publicText(text)).toBe(expected);

@@ -42,9 +42,9 @@ export function publicText(text: string, max = 512): string {
 /** The most that one message holds: seven of them stand in one status, and the beginning says most. */
 const MOST_MESSAGE = 1000;
 
-/** Words of a kubelet, a vendor or an API server, for a status: no secrets, no queries of URLs. At most 1000 bytes of JSON. */
-export function publicMessage(text: string): string {
-  return text === '' ? '' : clipBytes(sanitizeText(text, redact, 2 * MOST_MESSAGE), MOST_MESSAGE);
+/** Words of a kubelet, a vendor or an API server, for a status: no secrets, no queries of URLs. `max` bytes of JSON. */
+export function publicMessage(text: string, max = MOST_MESSAGE): string {
+  return text === '' ? '' : clipBytes(sanitizeText(text, redact, 2 * MOST_MESSAGE), max);
 }
 
 /** `--token=x`, `--api-key x`: the value of a secret-like flag does not belong into a record either. */

@@ -1,6 +1,7 @@
 import type { AttemptStatus, WorldRunStatus } from '../../crds/world-run-status.ts';
 import type { Clocks } from './clocks.ts';
 import type { Decision } from './decision.ts';
+import { publicMessage } from './public-text.ts';
 import { conditionsOf, mergeConditions, phaseOf, type Situation } from './situation.ts';
 import type { LiveRun } from './view.ts';
 import { openAttempt, uncounted, type World } from './world.ts';
@@ -89,7 +90,9 @@ export function buildStatus(run: LiveRun, situation: Situation, facts: StatusFac
 
 function withAttempt(before: readonly AttemptStatus[], attempt: AttemptStatus | undefined): AttemptStatus[] {
   if (attempt === undefined) return [...before];
-  return [...before.filter((a) => a.number !== attempt.number), attempt].slice(-LISTED_ATTEMPTS);
+  const { message } = attempt;
+  const shown = message === undefined ? attempt : { ...attempt, message: publicMessage(message) };
+  return [...before.filter((a) => a.number !== attempt.number), shown].slice(-LISTED_ATTEMPTS);
 }
 
 const round = (s: number): number => Math.round(s * 1000) / 1000;
