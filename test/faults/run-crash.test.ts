@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'vitest';
 import type { Fault } from './run/faults.ts';
 import { complaints, play } from './run/play.ts';
-import { SCENARIOS } from './run/scenarios.ts';
+import { EVERY_SCENARIO } from './run/every-scenario.ts';
 
 /**
  * The process dies before every call of the reference run, and after its effect but before its answer; the next one
@@ -9,9 +9,9 @@ import { SCENARIOS } from './run/scenarios.ts';
  */
 
 let runs = 0;
-afterAll(() => console.log(`run controller: ${SCENARIOS.length} scenarios, ${runs} deaths`));
+afterAll(() => console.log(`run controller: ${EVERY_SCENARIO.length} scenarios, ${runs} deaths`));
 
-test.each(SCENARIOS)(
+test.each(EVERY_SCENARIO)(
   '$name: ends the same wherever the process dies',
   async (scenario) => {
     const calls = (await play(scenario)).calls.made;

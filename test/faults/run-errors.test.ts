@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'vitest';
 import type { ErrorKind } from './run/faults.ts';
 import { complaints, play } from './run/play.ts';
-import { SCENARIOS } from './run/scenarios.ts';
+import { EVERY_SCENARIO } from './run/every-scenario.ts';
 
 /** Every call fails once, in every way; a timeout also with the effect having happened. */
 
@@ -15,9 +15,9 @@ function* waysToFail(name: string, index: number): Generator<ErrorKind> {
 }
 
 let runs = 0;
-afterAll(() => console.log(`run controller: ${SCENARIOS.length} scenarios, ${runs} failed calls`));
+afterAll(() => console.log(`run controller: ${EVERY_SCENARIO.length} scenarios, ${runs} failed calls`));
 
-test.each(SCENARIOS)(
+test.each(EVERY_SCENARIO)(
   '$name: ends the same whichever call fails',
   async (scenario) => {
     const calls = (await play(scenario)).calls.made;

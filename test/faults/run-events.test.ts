@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'vitest';
 import type { Kind } from './run/api-server.ts';
 import { complaints, play } from './run/play.ts';
-import { SCENARIOS } from './run/scenarios.ts';
+import { EVERY_SCENARIO } from './run/every-scenario.ts';
 import type { Delivery } from './run/simulation.ts';
 
 /** Events that come late, twice, in another order across kinds, or not at all until the next list. */
@@ -10,7 +10,7 @@ const WATCHED: readonly Kind[] = ['runs', 'jobs', 'pods', 'nodes', 'pins'];
 /** Of a long log, every so many-th event is enough. */
 const POINTS = 8;
 let runs = 0;
-afterAll(() => console.log(`run controller: ${SCENARIOS.length} scenarios, ${runs} disturbed streams`));
+afterAll(() => console.log(`run controller: ${EVERY_SCENARIO.length} scenarios, ${runs} disturbed streams`));
 
 /** Small, seeded, and the same everywhere. */
 function random(seed: number): () => number {
@@ -47,7 +47,7 @@ const indexesOf = (log: readonly { kind: Kind }[], kinds: readonly Kind[], first
 
 const some = (indexes: readonly number[]) => indexes.filter((_, i) => i % Math.ceil(indexes.length / POINTS) === 0);
 
-test.each(SCENARIOS)(
+test.each(EVERY_SCENARIO)(
   '$name: ends the same however its events come',
   async (scenario) => {
     const { api } = await play(scenario);

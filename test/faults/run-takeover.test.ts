@@ -1,6 +1,6 @@
 import { afterAll, expect, test } from 'vitest';
 import { complaints, play } from './run/play.ts';
-import { SCENARIOS } from './run/scenarios.ts';
+import { EVERY_SCENARIO } from './run/every-scenario.ts';
 
 /**
  * Two operators at once, the older of which never learns that it leads no more: its statuses are refused by their
@@ -9,9 +9,9 @@ import { SCENARIOS } from './run/scenarios.ts';
 
 const POINTS = 6;
 let runs = 0;
-afterAll(() => console.log(`run controller: ${SCENARIOS.length} scenarios, ${runs} takeovers`));
+afterAll(() => console.log(`run controller: ${EVERY_SCENARIO.length} scenarios, ${runs} takeovers`));
 
-test.each(SCENARIOS)(
+test.each(EVERY_SCENARIO)(
   '$name: ends the same with two operators at work',
   async (scenario) => {
     const { api } = await play(scenario);

@@ -32,13 +32,13 @@ export async function applyVendor(decision: VendorStep, world: World, ctx: Apply
       return submit(decision, world, ctx);
     case 'resolve': {
       const answer = await ctx.vendors.resolve(run, profileOf(world, ctx));
-      if ('found' in answer) memory.submitted = { attempt: decision.attempt.number, externalId: answer.found };
+      if ('found' in answer) memory.submitted = answer.found;
       else memory.resolution = tried(answer, memory.resolution);
       return;
     }
     case 'believe':
       ctx.vendors.claim(decision.externalId, run.uid);
-      memory.submitted = { attempt: decision.attempt.number, externalId: decision.externalId };
+      memory.submitted = decision.externalId;
       return;
     case 'stopWork':
       return stopWork(decision, world, ctx);
@@ -126,7 +126,7 @@ async function submit({ attempt }: VendorDecision & { do: 'submit' }, world: Wor
       },
     });
     ctx.vendors.claim(handle.externalId, run.uid);
-    memory.submitted = { attempt: attempt.number, externalId: handle.externalId };
+    memory.submitted = handle.externalId;
     memory.pause = undefined;
   } catch (error) {
     const certain = error instanceof CannotReach || (isRuntimeError(error) && error.kind !== 'unknownOutcome');

@@ -26,14 +26,13 @@ export function vendorAttemptOf(world: World, vendor: VendorWorld): VendorAttemp
   const open = openAttempt(world.run);
   if (open?.intent === undefined) return undefined;
   const memory = world.memory.vendor;
-  const known = memory.submitted?.attempt === open.number ? memory.submitted.externalId : undefined;
   const times = timesOf(open, vendor.work);
   return {
     world,
     vendor,
     memory,
     open: { ...open, intent: open.intent },
-    externalId: open.externalId ?? known,
+    externalId: open.externalId ?? memory.submitted,
     times,
     clocks: clocksAt(world.run, times, world.now),
     deadlineAt: Date.parse(open.intent.deadlineAt),

@@ -20,7 +20,7 @@ import { matchIntents } from './claims.ts';
 import { NO_FILES } from './files.ts';
 import { WorkPoller, type PolledGroup } from './poller.ts';
 import type { Orphan, VendorAccess } from './ports.ts';
-import type { Resolution, VendorWorld } from './world.ts';
+import { turnToAttempt, type Resolution, type VendorWorld } from './world.ts';
 
 export interface VendorsOptions {
   registry: RuntimeRegistry;
@@ -66,9 +66,9 @@ export class Vendors {
   /** What deciding sees; undefined where a cluster does the work. */
   worldOf(run: LiveRun, profile: ProfileRef | undefined, number: number, memory: RunMemory): VendorWorld | undefined {
     if (profile === undefined || !this.isVendor(profile)) return undefined;
+    turnToAttempt(memory.vendor, number);
     const runtime = this.#o.registry.getRuntime(profile.spec.runtime);
-    const { externalId } = openAttempt(run) ?? {};
-    const known = externalId ?? memory.vendor.submitted?.externalId;
+    const known = openAttempt(run)?.externalId ?? memory.vendor.submitted;
     const files = (run.spec.request?.files?.length ?? 0) === 0 ? NO_FILES : memory.vendor.files;
     const readable = files !== undefined && !('problem' in files);
     // The plan is asked for until the work exists: its digest goes over the whole request.

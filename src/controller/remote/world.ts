@@ -18,6 +18,8 @@ export interface VendorWorld {
 
 /** What this process knows of a vendor run beyond its status. All of it may be lost. */
 export interface VendorMemory {
+  /** The attempt that all of this is about, but for the files. */
+  attempt: number;
   /** Files of the request by path, or why they cannot be had; undefined before they were read. */
   files: ReadonlyMap<string, SourceFile> | { problem: string; at: number } | undefined;
   /** Digest of the plan that is prepared. */
@@ -25,7 +27,7 @@ export interface VendorMemory {
   /** The intent that this process recorded itself, and what became of it. */
   intent: OwnIntent | undefined;
   /** The vendor's id, answered or found, until the status holds it. */
-  submitted: { attempt: number; externalId: string } | undefined;
+  submitted: string | undefined;
   /** The last look for work whose creation is in doubt. */
   resolution: Resolution | undefined;
   /** Sending failed with nothing created: not before `until`. Milliseconds since the epoch. */
@@ -52,6 +54,7 @@ export type Resolution =
 
 export function emptyVendorMemory(): VendorMemory {
   return {
+    attempt: 0,
     files: undefined,
     prepared: undefined,
     intent: undefined,
@@ -64,7 +67,11 @@ export function emptyVendorMemory(): VendorMemory {
   };
 }
 
-/** An attempt is over: what was known of it would mislead the next. The files stay. */
-export function forgetVendorAttempt(memory: VendorMemory): void {
-  Object.assign(memory, { ...emptyVendorMemory(), files: memory.files, prepared: memory.prepared });
+/**
+ * What was known of an attempt that is over would mislead the next; the files stay. Asked at every look: the write that
+ * ended the attempt may have failed for this process and have been done all the same.
+ */
+export function turnToAttempt(memory: VendorMemory, attempt: number): void {
+  if (memory.attempt === attempt) return;
+  Object.assign(memory, { ...emptyVendorMemory(), attempt, files: memory.files, prepared: memory.prepared });
 }

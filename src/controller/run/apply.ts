@@ -19,7 +19,6 @@ import { ignoreGone } from './gone.ts';
 import { createJob, createService, idsOf, pinProfile, planOf } from './children.ts';
 import { clocksAt, NO_TIMES } from './clocks.ts';
 import { applyVendor, isVendorStep } from '../remote/apply.ts';
-import { forgetVendorAttempt } from '../remote/world.ts';
 
 /** The run forwards secrets: its log is stored only once their fingerprints are known. */
 export const hasSecrets = (run: LiveRun): boolean => (run.spec.forwardProviderEnv ?? []).length > 0;
@@ -175,7 +174,6 @@ function forgetAttempt({ memory }: World): void {
   memory.jobRead = undefined;
   memory.podsRead.clear();
   memory.logTries.clear();
-  forgetVendorAttempt(memory.vendor);
 }
 
 function factsOf(world: World, ctx: Apply, situation: Situation): StatusFacts {

@@ -85,10 +85,9 @@ export class VendorInMemory implements Runtime {
 
   async create(plan: Plan, { once }: RuntimeIo & { once: SendOnce }): Promise<Handle> {
     once.maySend();
-    const nth = (this.#requests += 1);
-    const outcome = this.#script.create?.(nth);
     return this.#asVendor(async () => {
       const work = await this.#calls.do('vendor create', () => {
+        const outcome = this.#script.create?.((this.#requests += 1));
         if (outcome === 'throttled') throw new RuntimeError({ kind: 'throttled', retryAfterMs: 5000 }, 'slow down');
         if (outcome === 'capacity') throw new RuntimeError({ kind: 'capacity' }, 'no GPU');
         if (outcome === 'user') throw new RuntimeError({ kind: 'user' }, 'no such input');
