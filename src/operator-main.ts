@@ -1,7 +1,7 @@
-import { destination, pino } from 'pino';
 import { runOperator } from './controller/operator.ts';
 import { ClusterConfigError } from './kube/config.ts';
 import { describeOptions, OptionsError, parseOptions, type OperatorOptions } from './options.ts';
+import { openLog } from './telemetry/log.ts';
 
 /** The operator's process: settings in, signals handled, one exit code out. */
 export async function main(argv: string[]): Promise<void> {
@@ -18,7 +18,7 @@ export async function main(argv: string[]): Promise<void> {
     process.exitCode = 2;
     return;
   }
-  const log = pino({ level: options['log-level'], base: null }, destination({ sync: true }));
+  const log = openLog(options['log-level']);
   const stopping = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) {
     process.once(name, () => {
