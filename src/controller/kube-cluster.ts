@@ -6,6 +6,7 @@ import type { KubeClient } from '../kube/client.ts';
 import { EVENTS } from '../kube/events.ts';
 import { isKubeError } from '../kube/errors.ts';
 import { CONFIG_MAPS, JOBS, PODS, resourceType, SERVICES, type Wire } from '../kube/resource.ts';
+import { withoutSecrets } from '../telemetry/secrets-in-use.ts';
 import { FINALIZER, MANAGER } from './identity.ts';
 import type { Cluster, Ref } from './run/ports.ts';
 import type { ProfileCluster } from './profile/controller.ts';
@@ -42,7 +43,7 @@ export class KubeCluster implements Cluster, ProfileCluster {
       apiVersion: API_VERSION,
       kind: 'WorldRun',
       metadata: { namespace: run.namespace, name: run.name, uid: run.uid },
-      status,
+      status: withoutSecrets(status),
     } as unknown as WorldRun;
     return this.#client.apply(WORLD_RUNS, body, { subresource: 'status', fieldManager: MANAGER, force: true });
   }
@@ -155,7 +156,7 @@ export class KubeCluster implements Cluster, ProfileCluster {
       apiVersion: API_VERSION,
       kind: 'RuntimeProfile',
       metadata: { name: profile.name, uid: profile.uid },
-      status,
+      status: withoutSecrets(status),
     } as unknown as RuntimeProfile;
     await this.#client.apply(RUNTIME_PROFILES, body, { subresource: 'status', fieldManager: MANAGER, force: true });
   }

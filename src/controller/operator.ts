@@ -16,6 +16,7 @@ import { ResultsHub } from '../results/hub.ts';
 import { Usage } from '../results/usage.ts';
 import { HealthServer } from '../telemetry/health.ts';
 import { Metrics } from '../telemetry/metrics.ts';
+import { redact } from '../telemetry/secrets-in-use.ts';
 import { VERSION } from '../version.ts';
 import { makeCaches, reflect } from './caches.ts';
 import { installationId } from './identity.ts';
@@ -76,6 +77,7 @@ export async function runOperator(
     client,
     controller: 'worldflux.ai/operator',
     instance: hostname(),
+    redact,
     onError: warn('an event was not written'),
   });
 

@@ -36,6 +36,7 @@ function setUp(fail?: () => void) {
     client,
     controller: 'worldflux.ai/operator',
     instance: 'pod-1',
+    redact: (note) => note.replaceAll('hunter2', '[redacted]'),
     onError: (error) => errors.push(error),
   });
   onTestFinished(() => recorder.stop(AbortSignal.abort()));
@@ -120,6 +121,13 @@ test('a long note is cut between characters', async () => {
   const { note = '' } = sent.created[0]!;
   expect(Buffer.byteLength(note)).toBeLessThanOrEqual(1024);
   expect(note).toBe(`${'ä'.repeat(510)}…`);
+});
+
+test('secrets are taken out of a note before it is cut: half of one would pass for none', async () => {
+  const { recorder, sent } = setUp();
+  recorder.record(happening({ note: `${'x'.repeat(1017)}hunter2` }));
+  await pass(0);
+  expect(sent.created[0]!.note).not.toContain('hunt');
 });
 
 test('an event about something without a namespace goes to the default one', async () => {

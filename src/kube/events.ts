@@ -35,6 +35,8 @@ export interface EventRecorderOptions {
   readonly controller: string;
   /** This process, e.g. the Pod's name. */
   readonly instance: string;
+  /** Takes secrets out of a note, before it is cut. */
+  readonly redact: (note: string) => string;
   /** Told of each event that could not be written. */
   readonly onError: (error: unknown) => void;
 }
@@ -144,7 +146,7 @@ export class EventRecorder {
       type,
       reason,
       action,
-      note: cutToBytes(note, MAX_NOTE_BYTES),
+      note: cutToBytes(this.#options.redact(note), MAX_NOTE_BYTES),
       regarding,
     };
   }

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { SecretsInUse } from './secrets-in-use.ts';
+import { redact, SecretsInUse, secretsInUse, withoutSecrets } from './secrets-in-use.ts';
 
 const holding = (...values: string[]): SecretsInUse => {
   const secrets = new SecretsInUse();
@@ -64,4 +64,19 @@ describe('values of Secrets in use', () => {
     expect(secrets.mask('short-lived-000')).toBe('short-lived-000');
     expect(secrets.mask('short-lived-099')).toBe('[redacted]');
   });
+});
+
+it('a document stays the same one as long as there is nothing to hide, and the same JSON otherwise', () => {
+  const status = { manifest: { 'metric-tango-uniform': 1 }, list: ['say "tango-uniform"', 7, null] };
+  expect(withoutSecrets(status)).toBe(status);
+  secretsInUse.add(['tango-uniform'], 'test');
+  try {
+    expect(withoutSecrets(status)).toEqual({
+      manifest: { 'metric-[redacted]': 1 },
+      list: ['say "[redacted]"', 7, null],
+    });
+    expect(redact('password=tango-uniform; token tango-uniform')).toBe('password=[redacted]; token [redacted]');
+  } finally {
+    secretsInUse.remove('test');
+  }
 });

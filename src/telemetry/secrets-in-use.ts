@@ -68,6 +68,13 @@ export class SecretsInUse {
 /** The process's own: log, status and events end here, whoever read the Secret. */
 export const secretsInUse = new SecretsInUse();
 
+/** A document as it may be written to the API server: no value in use stands in it, as a text or as a name. */
+export function withoutSecrets<T>(document: T): T {
+  const text = JSON.stringify(document);
+  const masked = secretsInUse.mask(text);
+  return masked === text ? document : (JSON.parse(masked) as T);
+}
+
 /**
  * For every text that leaves the process: known values first (a pattern might take a part of one and leave the rest),
  * then whatever looks like a secret. To be asked before a text is cut, or half a secret passes for none.

@@ -3,6 +3,7 @@ import { digestOf } from '../../crds/manifest.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { isKubeError } from '../../kube/errors.ts';
 import { SECRETS } from '../../kube/resource.ts';
+import { withoutSecrets } from '../../telemetry/secrets-in-use.ts';
 import { RUNTIME_PROFILES, WORLD_RUNS, type RuntimeProfile, type WorldRun } from '../run/view.ts';
 import {
   CREDENTIAL_LABEL,
@@ -76,7 +77,7 @@ export class KubeSyncCluster implements SyncCluster {
       apiVersion: API_VERSION,
       kind: 'WorldRun',
       metadata: { namespace, name, uid },
-      status,
+      status: withoutSecrets(status),
     } as unknown as WorldRun;
     await this.#client.apply(WORLD_RUNS, body, { subresource: 'status', fieldManager: SYNC_MANAGER, force: true });
   }
@@ -87,7 +88,7 @@ export class KubeSyncCluster implements SyncCluster {
       apiVersion: API_VERSION,
       kind: 'RuntimeProfile',
       metadata: { name, uid },
-      status: { conditions },
+      status: withoutSecrets({ conditions }),
     } as unknown as RuntimeProfile;
     await this.#client.apply(RUNTIME_PROFILES, body, {
       subresource: 'status',

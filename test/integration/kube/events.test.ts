@@ -13,6 +13,7 @@ test('the server accepts an event and the series that it becomes', async () => {
     client,
     controller: 'example.com/kube-tests',
     instance: 'test-1',
+    redact: (note) => note,
     onError: (error) => errors.push(error),
   });
   onTestFinished(() => recorder.stop(AbortSignal.abort()));
