@@ -110,6 +110,12 @@ const SETTINGS = {
     value: 'CIDR,...',
     help: 'Pod, service and node ranges. Requests to other hosts never go there, even where the ranges are public.',
   },
+  'orphan-age-seconds': {
+    schema: positive.max(604_800),
+    default: '600',
+    value: 'S',
+    help: 'Work at a vendor that no run names is an orphan once it is this old and was seen twice.',
+  },
   'log-limit-mib': {
     schema: positive,
     default: '64',

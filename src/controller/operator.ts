@@ -16,7 +16,10 @@ import { ResultsHub } from '../results/hub.ts';
 import { Usage } from '../results/usage.ts';
 import { HealthServer } from '../telemetry/health.ts';
 import { Metrics } from '../telemetry/metrics.ts';
-import { redact } from '../telemetry/secrets-in-use.ts';
+import { LogSink, ProviderEvents } from '../telemetry/provider-events.ts';
+import { redact, secretsInUse } from '../telemetry/secrets-in-use.ts';
+import { makeVendors } from '../runtime/vendors.ts';
+import { VendorRuns } from './vendor-runs.ts';
 import { VERSION } from '../version.ts';
 import { makeCaches, reflect } from './caches.ts';
 import { installationId } from './identity.ts';
@@ -99,6 +102,35 @@ export async function runOperator(
     onError: (message, err) => log.warn({ err }, message),
   });
 
+  const providerEvents = new ProviderEvents({
+    sinks: [new LogSink(log)],
+    redact,
+    onLost: (sink, error) => log.debug({ sink, err: error }, 'a provider event was lost'),
+  });
+  const vendorRuns = new VendorRuns({
+    runtimes: makeVendors(),
+    caches,
+    client,
+    namespace,
+    installationId: id,
+    results,
+    events: providerEvents,
+    secretsInUse,
+    clusterRanges: options['cluster-ranges'],
+    orphanAgeSeconds: options['orphan-age-seconds'],
+    degraded: () => undefined,
+    onWork: (uid) => runs.onWork(uid),
+    onSecret: (profile) => {
+      profileQueue.add(profile);
+      const view = caches.profiles.get(profile);
+      if (view !== undefined) runs.onProfileVerdict(view);
+    },
+    onOrphan: (orphan) => {
+      log.warn(orphan, 'work at a vendor that no run names');
+      metrics.orphan(orphan.runtime, orphan.action);
+    },
+    onError: (what, err) => log.warn({ err }, what),
+  });
   const failed = (controller: string) => (key: string, error: unknown) => {
     if (!(error instanceof NotLeaderError))
       log.warn({ controller, key, err: error }, 'a pass failed; it is tried again');
@@ -144,6 +176,7 @@ export async function runOperator(
         return certificate.caPem;
       },
     },
+    vendors: vendorRuns.vendors,
     epoch,
     queue: runQueue,
     profileReady: (profile) => profiles.ready(profile),
@@ -235,10 +268,12 @@ export async function runOperator(
       runQueue.start();
       profileQueue.start();
       retention.start();
+      vendorRuns.start();
       const stopSync = sync.start();
       await aborted(lost);
       metrics.leads(false);
       retention.stop();
+      vendorRuns.stop();
       await Promise.all([runQueue.stop(), profileQueue.stop(), stopSync()]);
     },
   });
@@ -252,6 +287,7 @@ export async function runOperator(
   try {
     await Promise.race([Promise.all(reflectors.map((reflector) => reflector.synced)), aborted(signal)]);
     synced = !signal.aborted;
+    vendorRuns.watchSecrets();
     log.info({ ...ports, runs: caches.runs.size, installation: id }, 'ready');
     const end = signal.aborted ? 'stopped' : await elector.run(signal);
     return end === 'lost' ? 'lost' : 'stopped';
@@ -263,6 +299,7 @@ export async function runOperator(
       reading?.close(),
       health.close(),
       results.close(),
+      vendorRuns.close(),
       events.stop(AbortSignal.timeout(2000)),
     ]);
     await client.close();

@@ -20,6 +20,7 @@ import { matchIntents } from './claims.ts';
 import { NO_FILES } from './files.ts';
 import { WorkPoller, type PolledGroup } from './poller.ts';
 import type { Orphan, VendorAccess } from './ports.ts';
+import { findOrphans, type SweptIntent } from './sweep.ts';
 import { turnToAttempt, type Resolution, type VendorWorld } from './world.ts';
 
 export interface VendorsOptions {
@@ -40,6 +41,7 @@ export interface VendorsOptions {
 const REQUEST_TIMEOUT_MS = 60_000;
 const CALL_MS = 120_000;
 const COPIES_AT_ONCE = 4;
+const SWEEP_BACK_MS = 24 * 3_600_000;
 
 /** Everything that the controller does with vendors: what a run's world shows of them, and each step's one call. */
 export class Vendors {
@@ -47,6 +49,8 @@ export class Vendors {
   readonly poller: WorkPoller;
   /** Work that a run of this process has taken for its own and the status may not show yet, by external id. */
   readonly #claims = new Map<string, string>();
+  /** By profile: what the last sweep took for an orphan. */
+  readonly #suspects = new Map<string, ReadonlySet<string>>();
   #copies = 0;
   readonly #waiting: (() => void)[] = [];
 
@@ -180,6 +184,39 @@ export class Vendors {
     } catch (error) {
       if (!isRuntimeError(error) && !(error instanceof CannotReach)) throw error;
       return { is: 'unasked', at: now(), tries: 1, message: `The vendor could not be asked: ${error.message}` };
+    }
+  }
+
+  /**
+   * Looks for orphans of a profile's account, and stops them where the profile says so. Call when the caches are complete:
+   * an empty one would make every piece of work an orphan.
+   */
+  async sweep(profile: ProfileRef, minAgeMs: number): Promise<void> {
+    const { caches, now } = this.#o;
+    const { runtime, io } = this.reach(profile);
+    const works: FoundWork[] = [];
+    for await (const work of runtime.list(now() - SWEEP_BACK_MS, io)) works.push(work);
+    const intents: SweptIntent[] = [];
+    for (const run of caches.runs.list()) {
+      if (run.state === 'settled')
+        intents.push(...(run.work?.intents ?? []).map((intent) => ({ intent, open: false })));
+      else
+        for (const { intent, externalId } of run.status.attempts ?? [])
+          if (intent !== undefined) intents.push({ intent, open: externalId === undefined });
+    }
+    const { orphans, seen } = findOrphans({
+      now: now(),
+      works,
+      isClaimed: (id) => this.#isClaimed(id),
+      intents,
+      requestTimeoutMs: requestTimeoutMs(profile),
+      minAgeMs,
+      seenBefore: this.#suspects.get(profile.name) ?? new Set(),
+    });
+    this.#suspects.set(profile.name, seen);
+    for (const { externalId, createdAt } of orphans) {
+      if (profile.spec.orphans === 'Delete') await runtime.teardown({ externalId, createdAt, attempt: 0 }, io);
+      this.report(profile, externalId, profile.spec.orphans === 'Delete' ? 'Deleted' : 'Reported');
     }
   }
 
