@@ -2,6 +2,7 @@ import { runOperator } from './controller/operator.ts';
 import { ClusterConfigError } from './kube/config.ts';
 import { describeOptions, OptionsError, parseOptions, type OperatorOptions } from './options.ts';
 import { openLog } from './telemetry/log.ts';
+import { secretsInUse } from './telemetry/secrets-in-use.ts';
 
 /** The operator's process: settings in, signals handled, one exit code out. */
 export async function main(argv: string[]): Promise<void> {
@@ -19,6 +20,9 @@ export async function main(argv: string[]): Promise<void> {
     return;
   }
   const log = openLog(options['log-level']);
+  // For the SDK of the S3 store, which reads them itself.
+  const { AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN } = process.env;
+  secretsInUse.add([AWS_SECRET_ACCESS_KEY ?? '', AWS_SESSION_TOKEN ?? ''], 'environment');
   const stopping = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) {
     process.once(name, () => {

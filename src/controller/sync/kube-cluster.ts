@@ -3,7 +3,7 @@ import { digestOf } from '../../crds/manifest.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { isKubeError } from '../../kube/errors.ts';
 import { SECRETS } from '../../kube/resource.ts';
-import { withoutSecrets } from '../../telemetry/secrets-in-use.ts';
+import { secretsInUse, withoutSecrets } from '../../telemetry/secrets-in-use.ts';
 import { RUNTIME_PROFILES, WORLD_RUNS, type RuntimeProfile, type WorldRun } from '../run/view.ts';
 import {
   CREDENTIAL_LABEL,
@@ -38,6 +38,7 @@ export class KubeSyncCluster implements SyncCluster {
       const value = Buffer.from(encoded, 'base64').toString('utf8').trim();
       // Anything else would break the header, and the error would quote it.
       if (!/^[\x21-\x7e]+$/.test(value)) return { found: false, why: `what stands under ${key} is no API key` };
+      secretsInUse.add([value], `secret/${namespace}/${name}`);
       const expires = Date.parse(metadata?.annotations?.[EXPIRES_ANNOTATION] ?? '');
       return { found: true, value, expiresAt: Number.isNaN(expires) ? undefined : expires };
     } catch (error) {
