@@ -21,6 +21,15 @@ export interface Fixture {
   restart(): Promise<void>;
 }
 
+/** What an operator complained about is the first thing to look at when a test of its file failed. */
+export function tellComplaints(name: string, log: string): void {
+  const complaints = log.split('\n').filter((line) => /"level":[456]0/.test(line));
+  if (complaints.length > 0)
+    console.log(
+      `${name}: ${complaints.length} complaints of the operator, the last ones:\n${complaints.slice(-10).join('\n')}`,
+    );
+}
+
 /** Registers set-up and clean-up of the calling file; the answer is filled in before its first test. */
 export function fixture(name: string, args: readonly string[] = []): Fixture {
   const world = {} as Fixture;
@@ -54,16 +63,7 @@ export function fixture(name: string, args: readonly string[] = []): Fixture {
   }, 600_000);
   afterAll(async () => {
     await world.operator?.stop();
-    // What the operator complained about is the first thing to look at when a test of this file failed.
-    const complaints =
-      world.operator
-        ?.log()
-        .split('\n')
-        .filter((line) => /"level":[45]0/.test(line)) ?? [];
-    if (complaints.length > 0)
-      console.log(
-        `${name}: ${complaints.length} complaints of the operator, the last ones:\n${complaints.slice(-10).join('\n')}`,
-      );
+    tellComplaints(name, world.operator?.log() ?? '');
     await world.kit?.cluster.kubectl(['delete', 'runtimeprofiles', '--all', '--wait=false']);
     await world.kit?.close();
     if (dir !== '') await rm(dir, { recursive: true, force: true });

@@ -34,6 +34,9 @@ export interface OperatorProcessOptions {
   gatewayPort: number;
   namespace: string;
   args?: readonly string[];
+  /** Where pods reach the gateway; by default its port at the host's address. */
+  gatewayUrl?: string;
+  env?: NodeJS.ProcessEnv;
   image?: string;
 }
 
@@ -61,7 +64,7 @@ export async function startOperator(options: OperatorProcessOptions): Promise<Op
     namespace,
     'store-dir': storeDir,
     'gateway-port': String(gatewayPort),
-    'gateway-url': `https://${cluster.hostAddress}:${gatewayPort}`,
+    'gateway-url': options.gatewayUrl ?? `https://${cluster.hostAddress}:${gatewayPort}`,
     'metrics-port': String(metricsPort),
     ...(options.image !== undefined && { image: options.image }),
   };
@@ -70,7 +73,7 @@ export async function startOperator(options: OperatorProcessOptions): Promise<Op
   const child: ChildProcess = spawn(
     process.execPath,
     [join(root, 'src/main.ts'), 'operator', ...flags, ...(options.args ?? [])],
-    { stdio: ['ignore', out, out] },
+    { stdio: ['ignore', out, out], env: { ...process.env, ...options.env } },
   );
   const ended = once(child, 'exit').then(([code]) => code as number | null);
   const log = () => readFileSync(logFile, 'utf8');

@@ -10,18 +10,19 @@ import { cacheRoot } from '../../cluster/paths.ts';
 const run = promisify(execFile);
 const REQUIREMENTS = join(import.meta.dirname, 'requirements.txt');
 
-/** An S3 that is not ours: moto's server, installed once into the cache and run on loopback. */
+/** An S3 that is not ours: moto's server, installed once into the cache. */
 export interface S3Server {
-  /** `http://127.0.0.1:<port>` */
+  /** `http://<host>:<port>` */
   endpoint: string;
   /** Anything works; moto checks no signatures. */
   credentials: { accessKeyId: string; secretAccessKey: string };
   stop(): Promise<void>;
 }
 
-export async function startS3(): Promise<S3Server> {
+/** `host`: the address to listen on, where Pods reach it; loopback by default. */
+export async function startS3(host = '127.0.0.1'): Promise<S3Server> {
   const server = await moto();
-  const child = spawn(server, ['-H', '127.0.0.1', '-p', '0'], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(server, ['-H', host, '-p', '0'], { stdio: ['ignore', 'ignore', 'pipe'] });
   const endpoint = await listening(child);
   return {
     endpoint,
@@ -40,7 +41,7 @@ async function listening(child: ChildProcess): Promise<string> {
   const lines: string[] = [];
   for await (const line of createInterface({ input: child.stderr })) {
     lines.push(line);
-    const address = /Running on (http:\/\/127\.0\.0\.1:\d+)/.exec(line)?.[1];
+    const address = /Running on (http:\/\/\S+:\d+)/.exec(line)?.[1];
     if (address === undefined) continue;
     child.stderr.resume();
     return address;
