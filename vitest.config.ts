@@ -14,6 +14,7 @@ export default defineConfig({
             'images/**/*.test.ts',
             'test/cluster/**/*.test.ts',
             'test/faults/**/*.test.ts',
+            'test/conformance/**/*.test.ts',
             'scripts/**/*.test.ts',
           ],
         },
