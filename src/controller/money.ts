@@ -2,12 +2,18 @@
 export type MicroUSD = bigint;
 
 const MICRO = 1_000_000n;
+const AMOUNT = /^(\d+)(?:\.(\d{1,6}))?$/;
 
 /** A decimal string as the API takes it (at most six digits after the point). Throws for anything else. */
 export function parseUSD(text: string): MicroUSD {
-  const [, dollars, rest = ''] = /^(\d+)(?:\.(\d{1,6}))?$/.exec(text) ?? [];
+  const [, dollars, rest = ''] = AMOUNT.exec(text) ?? [];
   if (dollars === undefined) throw new RangeError(`not an amount of US dollars: ${text}`);
   return BigInt(dollars) * MICRO + BigInt(rest.padEnd(6, '0'));
+}
+
+/** {@link parseUSD}, or undefined for anything else, such as a status that was edited by hand. */
+export function readUSD(text: string | undefined): MicroUSD | undefined {
+  return text !== undefined && AMOUNT.test(text) ? parseUSD(text) : undefined;
 }
 
 /** With four digits after the point, as statuses show it; rounded up, so that nothing bought is shown as free. */

@@ -21,6 +21,7 @@ import { redact, secretsInUse } from '../telemetry/secrets-in-use.ts';
 import { makeVendors } from '../runtime/vendors.ts';
 import { VendorRuns } from './vendor-runs.ts';
 import { VERSION } from '../version.ts';
+import { SpendBook } from './admission/spend.ts';
 import { makeCaches, reflect } from './caches.ts';
 import { installationId } from './identity.ts';
 import { KubeCluster } from './kube-cluster.ts';
@@ -180,6 +181,8 @@ export async function runOperator(
     epoch,
     queue: runQueue,
     profileReady: (profile) => profiles.ready(profile),
+    spend: new SpendBook(store, Date.now),
+    onError: (what, err) => log.warn({ err }, what),
     waitsForSync: (run) => sync.waitsFor(run),
     onRunDeleted: (run, clientRunId) => retention.onRunDeleted(run, clientRunId),
     onSettled: (run, settled) => {

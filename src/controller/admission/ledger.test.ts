@@ -1,22 +1,33 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { AdmissionLedger, type Claim, type ConcurrencyLimits } from './ledger.ts';
+import { AdmissionLedger, type Claim, type Limits } from './ledger.ts';
 
-const NO_LIMITS: ConcurrencyLimits = { maxConcurrentRuns: undefined, maxConcurrentRunsPerNamespace: undefined };
-const atMost = (maxConcurrentRuns: number, maxConcurrentRunsPerNamespace?: number): ConcurrencyLimits => ({
+const NO_LIMITS: Limits = {
+  maxConcurrentRuns: undefined,
+  maxConcurrentRunsPerNamespace: undefined,
+  maxCostUSDPerNamespacePerDay: undefined,
+};
+const atMost = (maxConcurrentRuns: number, maxConcurrentRunsPerNamespace?: number): Limits => ({
   maxConcurrentRuns,
   maxConcurrentRunsPerNamespace,
+  maxCostUSDPerNamespacePerDay: undefined,
 });
 const claim = (uid: string, namespace = 'a', createdAt = 0, profile = 'gpu'): Claim => ({
   uid,
   namespace,
   profile,
   createdAt,
+  ceiling: undefined,
 });
 
 function setUp() {
   const woken: string[] = [];
-  const ledger = new AdmissionLedger((uid) => woken.push(uid));
+  const free = { fits: () => true, reserve: () => {} };
+  const ledger = new AdmissionLedger(
+    (uid) => woken.push(uid),
+    free,
+    () => 0,
+  );
   return { ledger, woken };
 }
 
@@ -32,6 +43,7 @@ describe('places', () => {
     expect(ledger.request(claim('first'), atMost(1))).toEqual({ granted: true });
     expect(ledger.request(claim('second'), atMost(1))).toEqual({
       granted: false,
+      reason: 'ConcurrencyLimit',
       message: 'profile gpu already runs the 1 that it allows',
     });
     ledger.release('first');
@@ -119,7 +131,7 @@ class Model {
   }
 
   /** Answers whose turn came with it. */
-  step(what: 'request' | 'release' | 'restore', run: Claim, limits: ConcurrencyLimits): string[] {
+  step(what: 'request' | 'release' | 'restore', run: Claim, limits: Limits): string[] {
     const isKnown = [...this.held, ...this.waiting].includes(run);
     if (what === 'restore') {
       if (!this.held.includes(run)) this.grant(run);
@@ -154,7 +166,11 @@ const step = fc.oneof(
     weight: 1,
     arbitrary: fc.record({
       do: fc.constant('limit' as const),
-      limits: fc.record({ maxConcurrentRuns: limit, maxConcurrentRunsPerNamespace: limit }),
+      limits: fc.record({
+        maxConcurrentRuns: limit,
+        maxConcurrentRunsPerNamespace: limit,
+        maxCostUSDPerNamespacePerDay: fc.constant(undefined),
+      }),
     }),
   },
 );

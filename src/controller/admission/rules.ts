@@ -1,6 +1,7 @@
 import type { NamespaceView } from '../run/view.ts';
 import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import type { WorldRunSpec } from '../../crds/world-run.ts';
+import type { WorldRunStatus } from '../../crds/world-run-status.ts';
 import type { RefusedReason, SupportLevel } from '../../crds/vocabulary.ts';
 import type { RuntimeTraits } from '../../runtime/contract.ts';
 import { ceilingUSD } from '../cost.ts';
@@ -217,4 +218,25 @@ function costAllowed({ run, profile, profileName }: Facts): Refusal | undefined 
     reason: 'CostLimitExceeded',
     message: `the run could cost $${formatUSD(cost)} (${course}), profile ${profileName} allows $${over.text} (limits.${over.name}): lower ${lower}`,
   };
+}
+
+/**
+ * Before a further attempt: why it may not be, or undefined. A suspension takes no try from a run, but what it had bought
+ * was paid: without this, suspending and resuming would buy without end.
+ */
+export function costReached({
+  run,
+  status,
+  spec,
+  name,
+}: {
+  run: WorldRunSpec;
+  status: Pick<WorldRunStatus, 'attempts' | 'attemptCount' | 'uncountedAttempts'>;
+  spec: RuntimeProfileSpec;
+  name: string;
+}): string | undefined {
+  const limit = spec.limits.maxCostUSDPerRun;
+  const cost = ceilingUSD(run, spec, status);
+  if (limit === undefined || cost === undefined || cost <= parseUSD(limit)) return undefined;
+  return `With what its attempts have bought so far the run could cost $${formatUSD(cost)}; profile ${name} allows $${limit} (limits.maxCostUSDPerRun).`;
 }

@@ -33,9 +33,9 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
     case 'nothing':
       return;
     case 'reserve':
-      return ctx.ledger.request(run, decision.profile, decision.limits);
+      return ctx.ledger.request(run, decision);
     case 'release':
-      return ctx.ledger.release(run.uid);
+      return ctx.ledger.release(run);
     case 'lookUpRecord':
       memory.record = (await results.getRecord(ids.clientRunId)) ?? null;
       return;

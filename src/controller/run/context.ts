@@ -30,8 +30,8 @@ export interface Apply {
     pin(object: Awaited<ReturnType<Cluster['createPin']>>): void;
   };
   ledger: {
-    request(run: LiveRun, profile: string, limits: (Decision & { do: 'reserve' })['limits']): void;
-    release(uid: string): void;
+    request(run: LiveRun, wanted: Decision & { do: 'reserve' }): Promise<void>;
+    release(run: LiveRun): void;
   };
   now(): number;
 }

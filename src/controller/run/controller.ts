@@ -3,7 +3,10 @@ import type { StoreChange } from '../../kube/store.ts';
 import type { CollectTask } from '../../results/contract.ts';
 import { parseQuantity } from '../../kube/quantity.ts';
 import { podState, type PodView } from '../../runtime/local/pod-state.ts';
-import { AdmissionLedger } from '../admission/ledger.ts';
+import { Admission } from '../admission/admission.ts';
+import type { SpendBook } from '../admission/spend.ts';
+import { spentUSD, usedUntil } from '../cost.ts';
+import { readUSD, type MicroUSD } from '../money.ts';
 import type { Caches } from '../caches.ts';
 import { clientRunId } from '../identity.ts';
 import { apply, hasSecrets, stopJob } from './apply.ts';
@@ -32,6 +35,9 @@ export interface RunControllerOptions {
   onRunDeleted(run: RunView, clientRunId: string): void;
   /** A run has just ended, or was refused: for events and metrics. */
   onSettled(run: LiveRun, settled: SettledRun): void;
+  /** What namespaces have spent. */
+  spend: SpendBook;
+  onError(what: string, error: unknown): void;
   now(): number;
 }
 
@@ -70,7 +76,7 @@ export class RunController {
   readonly #o: RunControllerOptions;
   readonly #memories = new Map<string, RunMemory>();
   readonly #ghosts = new Map<string, Map<string, PodView>>();
-  readonly #ledger: AdmissionLedger;
+  readonly #admission: Admission;
   readonly #observed: Observed;
   readonly #apply: Apply;
   /** Our own write is being put into a cache: it needs no second look. */
@@ -84,14 +90,19 @@ export class RunController {
   constructor(options: RunControllerOptions) {
     this.#o = options;
     const { caches, cluster, results, installation } = options;
-    this.#ledger = new AdmissionLedger((uid) => this.#wake(uid));
+    this.#admission = new Admission({
+      spend: options.spend,
+      wake: (uid) => this.#wake(uid),
+      onError: options.onError,
+      now: () => options.now(),
+    });
     this.#observed = {
       caches,
       results,
       installation: installation.id,
       ghosts: (uid) => this.#ghosts.get(uid)?.values() ?? [],
       profileReady: options.profileReady,
-      holds: (uid) => this.#ledger.holds(uid),
+      reservationOf: (uid) => this.#admission.of(uid),
       vendorOf: (run, profile, number, memory) => options.vendors.worldOf(run, profile, number, memory),
     };
     this.#apply = {
@@ -110,13 +121,15 @@ export class RunController {
         pin: (object) => caches.pins.upsert(object),
       },
       ledger: {
-        request: (run, profile, limits) => {
-          const claim = { uid: run.uid, namespace: run.namespace, profile, createdAt: Date.parse(run.createdAt) };
-          this.#memory(run.uid).denied = this.#ledger.request(claim, limits);
+        request: async (run, { profile, limits, ceiling }) => {
+          const { uid, namespace, createdAt } = run;
+          const claim = { uid, namespace, profile, ceiling, createdAt: Date.parse(createdAt) };
+          const answer = await this.#admission.request(claim, limits);
+          this.#memory(uid).denied = answer.granted ? undefined : answer;
         },
-        release: (uid) => {
-          this.#ledger.release(uid);
-          this.#memory(uid).denied = undefined;
+        release: (run) => {
+          this.#release(run);
+          this.#memory(run.uid).denied = undefined;
         },
       },
     };
@@ -138,6 +151,7 @@ export class RunController {
   restore(): void {
     const { caches } = this.#o;
     this.#leads = true;
+    this.#admission.begin();
     for (const { run, id } of this.#unattended.splice(0)) this.#o.onRunDeleted(run, id);
     for (const run of caches.runs.list()) {
       if (run.state === 'live' && !run.deleting) {
@@ -147,7 +161,7 @@ export class RunController {
         const job = jobs.find((each) => each.end === undefined);
         const profile = run.status.profile?.name ?? job?.profileName;
         if (profile !== undefined && (openAttempt(run) !== undefined || job !== undefined)) {
-          this.#ledger.restore({
+          this.#admission.restore({
             uid: run.uid,
             namespace: run.namespace,
             profile,
@@ -155,6 +169,8 @@ export class RunController {
           });
         }
       }
+      // It may have ended while nobody led.
+      if (run.state === 'settled') this.#release(run);
       this.#add(run, 'start');
     }
     for (const pod of caches.pods.list()) this.#trackLog(pod);
@@ -326,7 +342,7 @@ export class RunController {
   }
 
   #forget(run: RunView): void {
-    this.#ledger.release(run.uid);
+    this.#release(run);
     this.#o.vendors.forget(run);
     this.#memories.delete(run.uid);
     this.#ghosts.delete(run.uid);
@@ -357,6 +373,19 @@ export class RunController {
     const at = this.#o.now();
     this.#unattended.push({ run, id, at });
     while (at - this.#unattended[0]!.at > TAKEOVER_MS) this.#unattended.shift();
+  }
+
+  /** Gives back its place, and what it did not spend. */
+  #release(run: RunView): void {
+    this.#admission.release(run.uid, this.#leads ? this.#spentBy(run) : undefined);
+  }
+
+  /** What a run has cost up to now: one that is gone buys nothing more. Undefined where that cannot be told. */
+  #spentBy(run: RunView): MicroUSD | undefined {
+    if (run.state === 'settled') return readUSD(run.costUSD);
+    if ((run.status.attemptCount ?? 0) === 0) return 0n;
+    const profile = this.#o.vendors.profileOf(run);
+    return profile === undefined ? undefined : spentUSD(run.spec, profile.spec, usedUntil(run, this.#o.now()));
   }
 
   #onJob(change: StoreChange<JobView>): void {

@@ -99,7 +99,12 @@ describe('what keeps a run waiting', () => {
       'ProfileNotReady',
       /cpu.*no image/,
     ],
-    ['nobody else may start', { reservation: { granted: false, message: 'full' } }, 'ConcurrencyLimit', /full/],
+    [
+      'nobody else may start',
+      { reservation: { granted: false, reason: 'ConcurrencyLimit', message: 'full' } },
+      'ConcurrencyLimit',
+      /full/,
+    ],
     [
       'the store is full',
       { profile: aProfile().limited({ maxStoredBytesPerNamespace: '1Ki' }), storedBytes: 1024 },
@@ -155,14 +160,19 @@ describe('what keeps a run waiting', () => {
 
   test('what is said already is not written again', () => {
     const wait = { is: 'waiting', reason: 'ConcurrencyLimit', message: 'full', admitted: false } as const;
-    expect(decided({ run: aRun().saying(wait), reservation: { granted: false, message: 'full' } }).do).toBe('nothing');
+    expect(
+      decided({
+        run: aRun().saying(wait),
+        reservation: { granted: false, reason: 'ConcurrencyLimit', message: 'full' },
+      }).do,
+    ).toBe('nothing');
   });
 
   test('other words for the same reason are written once they are half a minute old', () => {
     const wait = { is: 'waiting', reason: 'ConcurrencyLimit', message: 'nearly full', admitted: false } as const;
     const scene: Scene = {
       run: aRun().saying(wait),
-      reservation: { granted: false, message: 'full' },
+      reservation: { granted: false, reason: 'ConcurrencyLimit', message: 'full' },
       memory: { wroteAt: ms(0) },
     };
     expect(decided({ ...scene, now: 10 })).toMatchObject({ do: 'nothing', againMs: 20_000 });
@@ -214,7 +224,9 @@ describe('refused for good', () => {
 
   test('a place that it held, or waited for, is given back', () => {
     expect(outcome(bad)).toBe('release');
-    expect(outcome({ ...bad, reservation: { granted: false, message: '' } })).toBe('release');
+    expect(outcome({ ...bad, reservation: { granted: false, reason: 'ConcurrencyLimit', message: '' } })).toBe(
+      'release',
+    );
   });
 
   test('a later attempt is not judged again: the pinned profile took it', () => {
@@ -240,7 +252,11 @@ describe('the end before a Job', () => {
     ],
     [
       'waited too long for a place',
-      { now: 100, run: aRun().within({ queueSeconds: 100 }), reservation: { granted: false, message: '' } },
+      {
+        now: 100,
+        run: aRun().within({ queueSeconds: 100 }),
+        reservation: { granted: false, reason: 'ConcurrencyLimit', message: '' },
+      },
       'record QueueDeadlineExceeded',
     ],
   ];

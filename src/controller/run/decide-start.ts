@@ -1,5 +1,5 @@
-import { refusalOf } from '../admission/rules.ts';
-import type { ConcurrencyLimits } from '../admission/ledger.ts';
+import { costReached, refusalOf } from '../admission/rules.ts';
+import type { Limits } from '../admission/ledger.ts';
 import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import type { WaitingReason } from '../../crds/vocabulary.ts';
 import { clocksAt, NO_TIMES } from './clocks.ts';
@@ -10,6 +10,8 @@ import { lostPods, nextNodeLoss } from './node-loss.ts';
 import { writeOrWait } from './status.ts';
 import { uncounted, type World } from './world.ts';
 import { parseQuantity } from '../../kube/quantity.ts';
+import { ceilingUSD } from '../cost.ts';
+import { parseUSD } from '../money.ts';
 import { planVendor, startVendor } from '../remote/decide-start.ts';
 
 /** A run that has no Job: what keeps it from one, or the next step towards it. */
@@ -122,10 +124,17 @@ export function decideStart(world: World, number: number): Decision {
     );
   }
 
-  if (world.reservation === undefined) {
-    return { do: 'reserve', profile: profile.name, limits: limitsNow(world, profile) };
+  const { reservation } = world;
+  if (reservation === undefined || (reservation.granted && reservation.pending === true)) {
+    const reached = number === 1 ? undefined : costReached({ run: spec, status: run.status, ...profile });
+    if (reached !== undefined) return end({ status: 'failed', reason: 'CostLimitReached', message: reached });
+    const ceiling = ceilingUSD(spec, profile.spec, run.status);
+    return { do: 'reserve', profile: profile.name, limits: limitsNow(world, profile), ceiling };
   }
-  if (!world.reservation.granted) return hold('ConcurrencyLimit', world.reservation.message);
+  if (!reservation.granted) {
+    const { reason, message, until } = reservation;
+    return hold(reason, message, until === undefined ? undefined : until - now);
+  }
 
   // Somebody else's Job, or the API server's refusal, may go away by itself.
   for (const [reason, trouble] of [
@@ -161,10 +170,14 @@ function profileOf({ run, pinned, profile }: World): World['pinned'] {
 }
 
 /** Limits are the platform team's present word, also for a run that started under an older profile. */
-function limitsNow({ profile }: World, pinned: { name: string; spec: RuntimeProfileSpec }): ConcurrencyLimits {
-  const { maxConcurrentRuns, maxConcurrentRunsPerNamespace } = (profile?.name === pinned.name ? profile : pinned).spec
-    .limits;
-  return { maxConcurrentRuns, maxConcurrentRunsPerNamespace };
+function limitsNow({ profile }: World, pinned: { name: string; spec: RuntimeProfileSpec }): Limits {
+  const { limits } = (profile?.name === pinned.name ? profile : pinned).spec;
+  const { maxConcurrentRuns, maxConcurrentRunsPerNamespace, maxCostUSDPerNamespacePerDay: cap } = limits;
+  return {
+    maxConcurrentRuns,
+    maxConcurrentRunsPerNamespace,
+    maxCostUSDPerNamespacePerDay: cap === undefined ? undefined : parseUSD(cap),
+  };
 }
 
 /** Two attempts never work at once: the one before must have let go of its volumes. */

@@ -4,7 +4,8 @@ import type { PodView } from '../../runtime/local/pod-state.ts';
 import type { Clocks } from './clocks.ts';
 import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import type { OutcomeReason } from '../../crds/vocabulary.ts';
-import type { ConcurrencyLimits } from '../admission/ledger.ts';
+import type { Limits } from '../admission/ledger.ts';
+import type { MicroUSD } from '../money.ts';
 
 /** How a run ended. `stored` is the verdict on its results. */
 export interface Ending {
@@ -27,7 +28,8 @@ export interface Ending {
 export type Decision =
   /** `againMs`: look again then, though nothing may have changed. */
   | { do: 'nothing'; againMs?: number | undefined }
-  | { do: 'reserve'; profile: string; limits: ConcurrencyLimits }
+  /** `ceiling`: the most that the run can cost in all; undefined without a price. */
+  | { do: 'reserve'; profile: string; limits: Limits; ceiling: MicroUSD | undefined }
   | { do: 'release' }
   | { do: 'lookUpRecord' }
   | { do: 'adoptRecord' }

@@ -3,6 +3,7 @@ import { parseTerminationMessage } from '../../results/termination-message.ts';
 import type { PodView } from '../../runtime/local/pod-state.ts';
 import { DEFAULT_PROFILE, type Caches } from '../caches.ts';
 import { clientRunId } from '../identity.ts';
+import type { Reservation } from '../admission/ledger.ts';
 import type { Vendors } from '../remote/vendors.ts';
 import type { Results } from './ports.ts';
 import type { LiveRun, ProfileView, RunView } from './view.ts';
@@ -17,7 +18,8 @@ export interface Observed {
   /** Pods that are gone, as they were last seen. */
   ghosts(runUid: string): Iterable<PodView>;
   profileReady(profile: ProfileView): { ready: boolean; message: string };
-  holds(uid: string): boolean;
+  /** Of a run that holds a place. */
+  reservationOf(uid: string): Reservation | undefined;
   vendorOf: Vendors['worldOf'];
 }
 
@@ -46,10 +48,15 @@ export function observe(from: Observed, run: LiveRun, memory: RunMemory, now: nu
     nodes: (name) => caches.nodes.get(name),
     results: withTerminationMessages(from.results.of({ clientRunId: id, attempt: number }), pods, job?.uid),
     resultsOf: (attempt) => from.results.of({ clientRunId: id, attempt }),
-    reservation: from.holds(run.uid) ? { granted: true } : memory.denied,
+    reservation: from.reservationOf(run.uid) ?? stillDenied(memory.denied, now),
     twin: run.spec.runKey === undefined ? undefined : twinOf(caches, id, run),
     storedBytes: from.results.usage(run.namespace),
   };
+}
+
+/** A refusal with an end is forgotten then: the ledger is asked again. */
+function stillDenied(denied: RunMemory['denied'], now: number): RunMemory['denied'] {
+  return denied?.until !== undefined && denied.until <= now ? undefined : denied;
 }
 
 /** The named profile, or the oldest that is marked as the default one. */

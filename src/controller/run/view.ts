@@ -91,6 +91,8 @@ export interface SettledRun extends RunIdentity {
   trackedByGitOps: boolean;
   runKey: string | undefined;
   profileDigest: string | undefined;
+  /** As its status has it; undefined without a price. */
+  costUSD: string | undefined;
   /** What it had at a vendor, for telling orphans; undefined where it had nothing there. */
   work?: PastWork | undefined;
   /** Undefined where nothing is to be sent any more. */
@@ -158,6 +160,7 @@ export function projectRun(object: WorldRun): RunView {
       trackedByGitOps: GITOPS_MARKS.some((mark) => mark in marks),
       runKey: object.spec.runKey,
       profileDigest: status.profile?.digest,
+      costUSD: status.result?.costEstimateUSD,
       work: pastWork(status.attempts),
       sync: projectSync(object),
     };

@@ -74,7 +74,7 @@ export interface RunMemory {
   /** `runKey` look-up: undefined before, null for "nothing there". */
   record: RunRecord | null | undefined;
   /** The ledger's last refusal; undefined before it was asked, and when its answer may have changed. */
-  denied: Reservation | undefined;
+  denied: Extract<Reservation, { granted: false }> | undefined;
   /** First failure to write the record; milliseconds since the epoch. */
   recordFailedAt: number | undefined;
   /** Attempts whose results were read back from the store. */

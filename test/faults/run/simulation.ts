@@ -1,4 +1,5 @@
 import { makeCaches, type Caches } from '../../../src/controller/caches.ts';
+import { SpendBook } from '../../../src/controller/admission/spend.ts';
 import { RunController } from '../../../src/controller/run/controller.ts';
 import type { WorldRun } from '../../../src/controller/run/view.ts';
 import { isKubeError } from '../../../src/kube/errors.ts';
@@ -233,6 +234,9 @@ interface ProcessOptions {
   onOrphan(externalId: string): void;
 }
 
+/** No profile of these scenarios limits what a day may cost. */
+const NO_ACCOUNTS = { put: async () => {}, async *list() {}, remove: async () => {} };
+
 /** The operator's memory between two deaths: caches, controller, queue. */
 class Process {
   readonly results: ResultsOfProcess;
@@ -284,6 +288,8 @@ class Process {
       epoch: () => options.epoch,
       queue: { add: (key, lane = 'start') => this.#add(key, lane), addAfter: (key, ms) => this.#addAfter(key, ms) },
       profileReady: () => ({ ready: true, message: '' }),
+      spend: new SpendBook(NO_ACCOUNTS, () => clock.now),
+      onError: () => {},
       onRunDeleted: () => {},
       waitsForSync: () => false,
       onSettled: () => {},
