@@ -202,15 +202,15 @@ class Call {
     };
     try {
       for await (const chunk of bytesOf(answer, max, this.#where, () => watch.touch())) {
-        if (this.#elapsedSeconds() > (this.#policy.maxElapsedSeconds ?? Number.POSITIVE_INFINITY)) {
-          throw this.#budgetExceeded(this.#elapsedSeconds() * 1000);
-        }
+        if (this.#isOverBudget()) throw new HttpError('timeout', 'the budget is used up');
         bytes += chunk.length;
         yield chunk;
       }
       end = { phase: 'success', message: '' };
     } catch (cause) {
-      const error = isRuntimeError(cause) ? cause : this.#errorOf(asHttpError(cause, this.#where, watch, true));
+      const error = this.#isOverBudget()
+        ? this.#budgetExceeded(this.#elapsedMs())
+        : this.#errorOf(asHttpError(cause, this.#where, watch, true));
       end = { phase: error.kind === 'budget' ? 'budget_exceeded' : 'failure', message: error.message };
       throw error;
     } finally {
@@ -220,8 +220,13 @@ class Call {
     }
   }
 
-  #elapsedSeconds(): number {
-    return (this.#clock.now() - this.#startedAt) / 1000;
+  #elapsedMs(): number {
+    return this.#clock.now() - this.#startedAt;
+  }
+
+  #isOverBudget(): boolean {
+    const { maxElapsedSeconds } = this.#policy;
+    return maxElapsedSeconds !== undefined && this.#elapsedMs() > maxElapsedSeconds * 1000;
   }
 
   #failed(error: HttpError): AttemptEnd<Response> {
