@@ -6,7 +6,7 @@ import { VERSION } from './version.ts';
 /** Who may know whom. A room that is missing here may not be imported from another one. */
 const MAY_KNOW: Record<string, readonly string[]> = {
   kube: [],
-  telemetry: ['kube'],
+  telemetry: ['kube', 'crds'],
   net: [],
   crds: [],
   // The collector and the local runtime share how a pod is laid out; results know no controller.

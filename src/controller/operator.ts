@@ -1,12 +1,15 @@
 import { isIPv6 } from 'node:net';
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
+import { RUNTIME_NAMES } from '../crds/vocabulary.ts';
 import { KubeClient } from '../kube/client.ts';
 import { loadClusterConfig } from '../kube/config.ts';
 import { EventRecorder } from '../kube/events.ts';
 import { isKubeError } from '../kube/errors.ts';
 import { LeaderElector, NotLeaderError } from '../kube/lease.ts';
+import { ObservedTransport } from '../kube/observed-transport.ts';
 import { NAMESPACES } from '../kube/resource.ts';
+import { HttpTransport } from '../kube/transport.ts';
 import { WorkQueue } from '../kube/work-queue.ts';
 import type { OperatorOptions } from '../options.ts';
 import { Gateway } from '../results/gateway/gateway.ts';
@@ -16,7 +19,10 @@ import { ResultsHub } from '../results/hub.ts';
 import { Usage } from '../results/usage.ts';
 import { HealthServer } from '../telemetry/health.ts';
 import { Metrics } from '../telemetry/metrics.ts';
+import { WORLDFLUX } from '../telemetry/provider-event.ts';
 import { LogSink, ProviderEvents } from '../telemetry/provider-events.ts';
+import { ProviderHealth } from '../telemetry/provider-health.ts';
+import { ProviderMetrics } from '../telemetry/provider-metrics.ts';
 import { redact, secretsInUse } from '../telemetry/secrets-in-use.ts';
 import { makeVendors } from '../runtime/vendors.ts';
 import { VendorRuns } from './vendor-runs.ts';
@@ -24,17 +30,18 @@ import { VERSION } from '../version.ts';
 import { SpendBook } from './admission/spend.ts';
 import { makeCaches, reflect } from './caches.ts';
 import { installationId } from './identity.ts';
-import { KubeCluster } from './kube-cluster.ts';
 import { ProfileController } from './profile/controller.ts';
 import { openStore, ResultsPort } from './results-port.ts';
 import { ResultsReading, resultsApiHost } from './results-reading.ts';
 import { Retention } from './retention.ts';
 import { RunController } from './run/controller.ts';
+import { MeteredCluster, RunMetrics } from './run-metrics.ts';
 import { servingCertificate } from './serving-certificate.ts';
 import { Sync } from './sync/wiring.ts';
 
 const LEASE = 'worldflux-operator';
 const SERVICE = 'worldflux-operator-gateway';
+const PROFILE_WORKERS = 2;
 /** Part of the time that a failover takes. */
 const USAGE_MS = 5_000;
 
@@ -49,8 +56,13 @@ export async function runOperator(
 ): Promise<'stopped' | 'lost'> {
   const config = loadClusterConfig({ file: options.kubeconfig, context: options.context });
   log.info({ cluster: config.origin, version: VERSION }, 'starting');
-  const client = KubeClient.connect(config, { userAgent: `worldflux-operator/${VERSION}` });
   const metrics = new Metrics();
+  const apiServer = new URL(config.cluster.server).host;
+  const client = new KubeClient(
+    new ObservedTransport(new HttpTransport(config, { userAgent: `worldflux-operator/${VERSION}` }), (code, method) =>
+      metrics.requested(code, method, apiServer),
+    ),
+  );
   const { namespace } = options;
   const warn = (what: string) => (error: unknown) => {
     if (!signal.aborted) log.warn({ err: error }, what);
@@ -91,7 +103,8 @@ export async function runOperator(
     if (elector === undefined) throw new NotLeaderError('not elected yet');
     return elector.assertLeader();
   };
-  const cluster = new KubeCluster(client, epoch);
+  const runMetrics = new RunMetrics({ registry: metrics.registry, caches, now: Date.now });
+  const cluster = new MeteredCluster(client, epoch, runMetrics, caches.runs);
   const results = new ResultsPort({
     store,
     hub,
@@ -103,10 +116,14 @@ export async function runOperator(
     onError: (message, err) => log.warn({ err }, message),
   });
 
+  const providerHealth = new ProviderHealth();
   const providerEvents = new ProviderEvents({
-    sinks: [new LogSink(log)],
+    sinks: [new LogSink(log), new ProviderMetrics(metrics.registry, [...RUNTIME_NAMES, WORLDFLUX]), providerHealth],
     redact,
-    onLost: (sink, error) => log.debug({ sink, err: error }, 'a provider event was lost'),
+    onLost: (sink, error) => {
+      metrics.eventLost(sink);
+      log.debug({ sink, err: error }, 'a provider event was lost');
+    },
   });
   const vendorRuns = new VendorRuns({
     runtimes: makeVendors(),
@@ -119,7 +136,10 @@ export async function runOperator(
     secretsInUse,
     clusterRanges: options['cluster-ranges'],
     orphanAgeSeconds: options['orphan-age-seconds'],
-    degraded: () => undefined,
+    degraded: (profile) => {
+      const { degraded, message } = providerHealth.degraded(profile);
+      return degraded ? message : undefined;
+    },
     onWork: (uid) => runs.onWork(uid),
     onSecret: (profile) => {
       profileQueue.add(profile);
@@ -139,12 +159,12 @@ export async function runOperator(
   const runQueue: WorkQueue = new WorkQueue({
     handle: (key) => runs.reconcile(key).then((again) => again),
     concurrency: options.workers,
-    observer: metrics.observerOf('worldrun', failed('worldrun')),
+    observer: metrics.observerOf('worldrun', options.workers, failed('worldrun')),
   });
   const profileQueue: WorkQueue = new WorkQueue({
     handle: (key) => profiles.reconcile(key).then((again) => again),
-    concurrency: 2,
-    observer: metrics.observerOf('runtimeprofile', failed('runtimeprofile')),
+    concurrency: PROFILE_WORKERS,
+    observer: metrics.observerOf('runtimeprofile', PROFILE_WORKERS, failed('runtimeprofile')),
   });
   const profiles = new ProfileController({
     caches,
@@ -186,7 +206,6 @@ export async function runOperator(
     waitsForSync: (run) => sync.waitsFor(run),
     onRunDeleted: (run, clientRunId) => retention.onRunDeleted(run, clientRunId),
     onSettled: (run, settled) => {
-      metrics.finished(settled.reason);
       if (settled.succeeded || settled.reason === 'Cancelled') return;
       const regarding = {
         apiVersion: 'worldflux.ai/v1alpha1',
@@ -216,6 +235,11 @@ export async function runOperator(
     settings: options,
   });
   hub.onChange((key) => runs.onResult(key.clientRunId));
+  providerHealth.onChange((profile) => {
+    profileQueue.add(profile);
+    const view = caches.profiles.get(profile);
+    if (view !== undefined) runs.onProfileVerdict(view);
+  });
 
   const gateway = new Gateway({
     port: options['gateway-port'],
@@ -246,7 +270,9 @@ export async function runOperator(
     unready: () => (signal.aborted ? 'stopping' : synced ? undefined : 'caches are not complete yet'),
   });
   metrics.gauge('worldflux_cached_runs', 'WorldRuns in the cache', () => caches.runs.size);
-  metrics.gauge('workqueue_depth', 'Runs that wait for a pass', () => runQueue.depth.finish + runQueue.depth.start);
+  metrics.gauge('worldrun_store_bytes', 'Bytes in the run store of runs that ended', () => usage.total);
+  metrics.measure('worldrun', runQueue);
+  metrics.measure('runtimeprofile', profileQueue);
 
   const gatewayPort = await gateway.listen();
   elector = new LeaderElector({
@@ -296,6 +322,7 @@ export async function runOperator(
     return end === 'lost' ? 'lost' : 'stopped';
   } finally {
     certificate.stop();
+    providerHealth.stop();
     await Promise.all([
       ...reflectors.map((reflector) => reflector.stop().catch(() => {})),
       gateway.close(),

@@ -253,6 +253,32 @@ test('waiting and working times are told', async () => {
   expect(seen).toEqual(['a finish waited 70', 'a took 30']);
 });
 
+test('each add and each end is told once, and how it ended', async () => {
+  const seen: string[] = [];
+  const { queue, settle } = setUp({
+    backoff: { baseMs: 10, maxMs: 10 },
+    observer: {
+      added: (key) => seen.push(`+${key}`),
+      done: (key, _, end) => seen.push(`${key} ${end}`),
+    },
+  });
+  queue.add('a');
+  queue.add('a');
+  queue.add('a', 'finish');
+  queue.start();
+  await turn();
+  await settle('a');
+  queue.addAfter('b', 5);
+  await vi.advanceTimersByTimeAsync(6);
+  await turn();
+  await settle('b', { afterMs: 1_000_000 });
+  queue.add('c');
+  await turn();
+  await settle('c', new Error('broken'));
+  await vi.advanceTimersByTimeAsync(50);
+  expect(seen).toEqual(['+a', 'a success', '+b', 'b requeue_after', '+c', 'c error', '+c']);
+});
+
 const key = fc.constantFrom('a', 'b', 'c', 'd');
 const lane = fc.constantFrom<Lane>('start', 'finish');
 const command = fc.oneof(

@@ -11,12 +11,17 @@ export interface Requeue {
   readonly lane?: Lane;
 }
 
+/** How a handler settled: done, done for now, or it threw. */
+export type HandlerEnd = 'success' | 'requeue_after' | 'error';
+
 /** Hooks for metrics and logs; they must not throw. All durations are milliseconds. */
 export interface WorkQueueObserver {
+  /** A key was put into the queue, where it did not wait already. */
+  added?(key: string): void;
   /** A key left the queue after waiting in it. */
   taken?(key: string, lane: Lane, waitedMs: number): void;
   /** The handler settled, well or not. */
-  done?(key: string, tookMs: number): void;
+  done?(key: string, tookMs: number, end: HandlerEnd): void;
   /** The handler threw, for the `failures`th time in a row; the key comes again after `retryMs`. */
   failed?(key: string, error: unknown, failures: number, retryMs: number): void;
 }
@@ -176,10 +181,12 @@ export class WorkQueue {
     // What is promoted leaves its place in `start` behind; it is passed over there, because its lane is another.
     if (item.lane === undefined) item.queuedAt = performance.now();
     else this.#depth[item.lane]--;
+    const isNew = item.lane === undefined;
     item.lane = lane;
     this.#depth[lane]++;
     this.#lanes[lane].push(item);
     this.#planPump();
+    if (isNew) this.#options.observer?.added?.(item.key);
   }
 
   #delay(item: Item, delayMs: number, lane: Lane): void {
@@ -246,18 +253,23 @@ export class WorkQueue {
     this.#running++;
     item.lane = undefined;
     item.isRunning = true;
+    let end: HandlerEnd = 'success';
     try {
       observer?.taken?.(item.key, lane, startedAt - item.queuedAt);
       const requeue = await handle(item.key, this.#stopping.signal);
       item.failures = 0;
-      if (requeue) this.addAfter(item.key, requeue.afterMs, requeue.lane);
+      if (requeue) {
+        end = 'requeue_after';
+        this.addAfter(item.key, requeue.afterMs, requeue.lane);
+      }
     } catch (error) {
+      end = 'error';
       if (!this.#stopping.signal.aborted) this.#failed(item, lane, error);
     }
     item.isRunning = false;
     this.#running--;
     this.#settle(item);
-    observer?.done?.(item.key, performance.now() - startedAt);
+    observer?.done?.(item.key, performance.now() - startedAt, end);
   }
 
   #failed(item: Item, lane: Lane, error: unknown): void {

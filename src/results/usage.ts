@@ -12,6 +12,7 @@ const prefixOf = (namespace: string, clientRunId: string): string => `${PREFIX}$
 export class Usage {
   readonly #store: RunStore;
   readonly #bytes = new Map<string, number>();
+  #total = 0;
 
   constructor(store: RunStore) {
     this.#store = store;
@@ -20,10 +21,16 @@ export class Usage {
   /** Call before the first `add` of a term: another replica has counted meanwhile. Throws StoreError. */
   async load(signal?: AbortSignal): Promise<void> {
     this.#bytes.clear();
+    this.#total = 0;
     for await (const { key } of this.#store.list(PREFIX, signal)) {
       const [, namespace, bytes] = /^usage\/([^/]+)\/[^/]+\/[^/]+\.(\d+)$/.exec(key) ?? [];
       if (namespace !== undefined) this.#change(namespace, Number(bytes));
     }
+  }
+
+  /** Bytes of all namespaces. */
+  get total(): number {
+    return this.#total;
   }
 
   of(namespace: string): number {
@@ -47,6 +54,9 @@ export class Usage {
   }
 
   #change(namespace: string, by: number): void {
-    this.#bytes.set(namespace, Math.max(0, this.of(namespace) + by));
+    const before = this.of(namespace);
+    const now = Math.max(0, before + by);
+    this.#bytes.set(namespace, now);
+    this.#total += now - before;
   }
 }

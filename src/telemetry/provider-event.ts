@@ -12,6 +12,9 @@ export interface JsonObject {
   readonly [name: string]: Json;
 }
 
+/** The provider of calls to WorldFlux; the others are runtimes, by their names. */
+export const WORLDFLUX = 'worldflux';
+
 /** What the caller knows. Everything in it may hold secrets: {@link makeProviderEvent} takes them out. */
 export interface ProviderEventInput {
   /** Name of the runtime, or `worldflux` for the sync. */
@@ -39,6 +42,8 @@ export interface ProviderEventInput {
   readonly inputDigest?: string;
   /** The profile that the call was made for. Decides where the event counts; not a part of it. */
   readonly profile?: string;
+  /** The call only asked whether the provider is there: its success may end a `Degraded`. Not a part of the event. */
+  readonly healthCheck?: boolean;
 }
 
 /** As it is logged and stored: WorldForge's names, no secrets, bounded. Correlation ids are left out when unset. */

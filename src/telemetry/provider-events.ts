@@ -16,6 +16,8 @@ export interface ProviderEventRecorder {
 /** What an event is about without being a part of it. */
 export interface EventContext {
   readonly profile: string | undefined;
+  /** The call only asked whether the vendor is there. */
+  readonly healthCheck: boolean;
 }
 
 export interface ProviderEventSink {
@@ -55,7 +57,7 @@ export class ProviderEvents implements ProviderEventRecorder {
     }
     for (const sink of this.#sinks) {
       try {
-        sink.accept(structuredClone(event), { profile: input.profile });
+        sink.accept(structuredClone(event), { profile: input.profile, healthCheck: input.healthCheck === true });
       } catch (error) {
         this.#lost(sink.name, error);
       }
