@@ -91,12 +91,24 @@ export function anyStarted({ seen, open }: Attempt): boolean {
 
 /** Ranks whose result is wanted and has not arrived, by the gateway or by the termination message. */
 export function missingRanks({ world, seen }: Attempt): number[] {
-  const { outputs, nodes } = world.run.spec;
-  const wanted = outputs.ranks === 'All' ? Array.from({ length: nodes }, (_, rank) => rank) : [0];
   // Of a pod that is gone nobody knows what came after the last sight of it.
   const neverRan = (rank: number) =>
     seen.some(({ pod, state }) => pod.rank === rank && !pod.gone && !hasStarted(state));
-  return wanted.filter((rank) => !world.results.results.has(rank) && !neverRan(rank));
+  return wantedRanks(world).filter((rank) => !world.results.results.has(rank) && !neverRan(rank));
+}
+
+/**
+ * A result came otherwise than through the gateway, or not at all, and the store was not asked. A termination message
+ * is left in any case: the whole result may have been taken by a process before this one, or by another replica.
+ */
+export function mayBeStored({ world, number }: Attempt): boolean {
+  const { results } = world.results;
+  return !world.memory.loaded.has(number) && wantedRanks(world).some((rank) => results.get(rank)?.via !== 'Gateway');
+}
+
+function wantedRanks({ run }: World): number[] {
+  const { outputs, nodes } = run.spec;
+  return outputs.ranks === 'All' ? Array.from({ length: nodes }, (_, rank) => rank) : [0];
 }
 
 export const iso = (ms: number): string => new Date(ms).toISOString();

@@ -358,6 +358,15 @@ describe('results', () => {
     expect(outcome({ ...scene, results: collected() })).toBe('record Completed');
   });
 
+  test('in a termination message are second best: the whole may lie in the store, taken by another process', () => {
+    const message = { ...scene, results: collected(aResult(0, { via: 'TerminationMessage' })) };
+    expect(decided(message)).toEqual({ do: 'loadResults', attempt: 1 });
+    expect(outcome({ ...message, memory: { loaded: new Set([1]) } })).toBe('record Completed');
+    const cancelled = { ...message, run: running.cancelled(), pods: [aPod().running(2)] };
+    expect(decided(cancelled)).toEqual({ do: 'loadResults', attempt: 1 });
+    expect(outcome({ ...cancelled, memory: { loaded: new Set([1]) } })).toBe('record Cancelled');
+  });
+
   test('are not waited for beyond the time to upload', () => {
     const run = running.within({ uploadSeconds: 60 });
     expect(outcome({ ...scene, run, now: 99, memory: { ...noLog, loaded: new Set([1]) } })).toBe('say collecting');

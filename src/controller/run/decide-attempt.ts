@@ -4,6 +4,7 @@ import {
   attemptOf,
   hasStarted,
   iso,
+  mayBeStored,
   missingRanks,
   shownAttempt,
   type Attempt,
@@ -152,16 +153,17 @@ function halt(attempt: Attempt, stop: Stop): Decision {
   const look = confirmPods(attempt);
   if (look !== undefined) return look;
   const running = seen.filter(({ state, pod }) => state.at === 'running' && !pod.gone);
-  if (collects && running.length > 0 && missingRanks(attempt).length > 0) {
-    const isLoaded = memory.loaded.has(number);
+  if (collects && running.length > 0) {
     const load = { do: 'loadResults', attempt: number } as const;
-    // A process before this one may have asked and been answered: a collector answers once.
-    if (memory.collectSince === undefined) return isLoaded ? { do: 'requestCollect', reason: stop.message } : load;
-    const left = memory.collectSince + world.run.spec.timeouts.uploadSeconds * 1000 - now;
-    if (left > 0)
-      return say(attempt, { is: 'stopping', message: `${stop.message} Results so far are being collected.` }, left);
-    // A replica that knew of no leader may have taken the answer; it lies in the store then.
-    if (!isLoaded) return load;
+    if (missingRanks(attempt).length > 0) {
+      // A process before this one may have asked and been answered: a collector answers once.
+      if (memory.collectSince === undefined)
+        return memory.loaded.has(number) ? { do: 'requestCollect', reason: stop.message } : load;
+      const left = memory.collectSince + world.run.spec.timeouts.uploadSeconds * 1000 - now;
+      if (left > 0)
+        return say(attempt, { is: 'stopping', message: `${stop.message} Results so far are being collected.` }, left);
+    }
+    if (mayBeStored(attempt)) return load;
   }
   const log = unreadLog(attempt);
   if (log !== undefined) return log;
@@ -189,8 +191,8 @@ function settle(attempt: Attempt, end: End): Decision {
           { is: 'collecting', message: 'The container has ended; its results are being uploaded.' },
           left,
         );
-      if (!world.memory.loaded.has(number)) return { do: 'loadResults', attempt: number };
     }
+    if (mayBeStored(attempt)) return { do: 'loadResults', attempt: number };
     const log = unreadLog(attempt);
     if (log !== undefined) return log;
   }
