@@ -17,7 +17,7 @@ export interface RunOptions {
   env?: NodeJS.ProcessEnv;
 }
 
-/** Runs a command to its end and returns its standard output; rejects with its standard error in the message. */
+/** Runs a command to its end and returns its standard output; rejects with the end of what it complained about in the message. */
 export function run(argv: readonly string[], options: RunOptions = {}): Promise<string> {
   const [file, ...args] = argv;
   if (file === undefined) throw new Error('no command');
@@ -35,7 +35,9 @@ export function run(argv: readonly string[], options: RunOptions = {}): Promise<
       },
       (error, stdout, stderr) => {
         if (error === null) return resolve(stdout);
-        const why = error.killed ? 'took too long' : stderr.trim().slice(-2000) || error.message;
+        const why = error.killed
+          ? 'took too long'
+          : stderr.trim().slice(-2000) || stdout.trim().slice(-2000) || error.message;
         reject(new Error(`${argv.slice(0, 6).join(' ')}: ${why}`, { cause: error }));
       },
     );

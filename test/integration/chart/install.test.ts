@@ -1,10 +1,14 @@
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
+import { BUILD_TIMEOUT_MS, goTool } from '../../../scripts/tools/go-tool.ts';
 import { startCluster, type Cluster } from '../../cluster/index.ts';
-import { until } from '../../cluster/process.ts';
+import { run, until } from '../../cluster/process.ts';
+import { installForeignCrds } from './foreign-crds.ts';
 import { helm, OPERATOR, PROFILES, render } from './helm.ts';
+import { SCHEMA_FILE, writeSchemas } from './schemas.ts';
 import { VALUE_SETS } from './values.ts';
 
 /** A cluster of its own: CRDs belong to a whole cluster, and helm refuses what another test has put there. */
@@ -17,7 +21,8 @@ beforeAll(async () => {
   for (const name of [NAMESPACE, 'team-a', 'elsewhere']) await cluster.kubectl(['create', 'namespace', name]);
   // The admission of the strictest standard judges the operator's own pod.
   await cluster.kubectl(['label', 'namespace', NAMESPACE, 'pod-security.kubernetes.io/enforce=restricted']);
-});
+  await installForeignCrds(cluster);
+}, BUILD_TIMEOUT_MS);
 
 afterAll(() => cluster?.down());
 
@@ -66,6 +71,26 @@ describe('the API server, without keeping anything,', () => {
     );
   });
 });
+
+test('kubeconform finds every object right, against what the API server says of its kinds', async () => {
+  const kubeconform = await goTool('kubeconform');
+  const folder = await mkdtemp(join(tmpdir(), 'worldflux-schemas-'));
+  const verdict = (text: string): Promise<string> =>
+    run([kubeconform, '-strict', '-summary', '-schema-location', join(folder, SCHEMA_FILE), '-'], {
+      input: text,
+    }).catch((error: Error) => error.message);
+  try {
+    const rendered = (await Promise.all(Object.values(VALUE_SETS).map((values) => render(OPERATOR, values)))).flat();
+    const kinds = rendered.map(({ apiVersion, kind }) => `${apiVersion.includes('/') ? '' : '/'}${apiVersion}/${kind}`);
+    await writeSchemas(cluster, kinds, folder);
+    const text = rendered.map((object) => stringify(object)).join('---\n');
+    expect(await verdict(text)).toContain(`Valid: ${rendered.length}, Invalid: 0, Errors: 0, Skipped: 0`);
+    // And it would say so.
+    expect(await verdict(text.replace('targetPort:', 'targetprt:'))).toMatch(/targetprt.*Invalid: 1,/s);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}, 180_000);
 
 describe('a release', () => {
   test('installs, and its pod is admitted under the restricted standard', async () => {

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
 import { findHelm } from '../../../scripts/chart/helm.ts';
 import { renderInstall, renderProfiles } from '../../../scripts/chart/install.ts';
 import { describeOptions, parseOptions } from '../../../src/options.ts';
@@ -15,6 +16,7 @@ interface EnvVar {
 interface PodSpec {
   containers: { image: string; env: EnvVar[] }[];
   volumes: { name: string; persistentVolumeClaim?: { claimName: string } }[];
+  topologySpreadConstraints?: object[];
 }
 interface DeploymentSpec {
   replicas: number;
@@ -58,6 +60,10 @@ describe.each(Object.entries(VALUE_SETS))('%s', (_, values) => {
       expect(known).toContain(name);
   });
 
+  test('renders the same twice: nothing is made up on the way', async () => {
+    expect(await render(OPERATOR, values)).toEqual(await render(OPERATOR, values));
+  });
+
   test('labels every object, and nothing as a child of a run', async () => {
     for (const { kind, metadata } of await render(OPERATOR, values)) {
       expect(metadata.labels, `${kind} ${metadata.name}`).toMatchObject({
@@ -73,6 +79,106 @@ describe.each(Object.entries(VALUE_SETS))('%s', (_, values) => {
 describe('values', () => {
   test.each(Object.entries(REFUSED))('%s: refused', async (_, { values, naming }) => {
     await expect(render(OPERATOR, values)).rejects.toThrow(naming);
+  });
+
+  const ADDS: [string, string[]][] = [
+    [
+      'watched by the Prometheus operator and Grafana',
+      [
+        'ServiceMonitor/worldflux-operator',
+        'PrometheusRule/worldflux-operator',
+        'ConfigMap/worldflux-operator-dashboard',
+      ],
+    ],
+    ['certificates by cert-manager', ['Certificate/worldflux-operator-certificate']],
+    [
+      'a busy API server',
+      [
+        'PriorityLevelConfiguration/worldflux-operator',
+        'FlowSchema/worldflux-operator',
+        'FlowSchema/worldflux-operator-lease',
+      ],
+    ],
+  ];
+  test.each(ADDS)('%s: adds exactly that', async (name, added) => {
+    const spelled = (objects: readonly KubeObject[]): string[] =>
+      objects.map(({ kind, metadata }) => `${kind}/${metadata.name}`);
+    const [without, by] = [spelled(await render(OPERATOR, {})), spelled(await render(OPERATOR, VALUE_SETS[name]!))];
+    expect(by.filter((object) => !without.includes(object)).toSorted()).toEqual(added.toSorted());
+    expect(without.filter((object) => !by.includes(object))).toEqual([]);
+  });
+
+  test('each alert leads to its paragraph', async () => {
+    const rule = only(await render(OPERATOR, { prometheusRule: { enabled: true } }), 'PrometheusRule');
+    const { groups } = rule.spec as {
+      groups: { rules: { alert: string; annotations: Record<string, string> }[] }[];
+    };
+    for (const { alert, annotations } of groups.flatMap(({ rules }) => rules)) {
+      expect(annotations).toMatchObject({ summary: expect.any(String), description: expect.any(String) });
+      expect(annotations['runbook_url']).toMatch(
+        new RegExp(`^https://[^ ]+/docs/troubleshooting\\.md#${alert.toLowerCase()}$`),
+      );
+    }
+  });
+
+  test('cert-manager: served from its Secret for both names, and the operator may read no key of an authority', async () => {
+    const objects = await render(OPERATOR, VALUE_SETS['certificates by cert-manager']!);
+    const { secretName, dnsNames } = only(objects, 'Certificate').spec as { secretName: string; dnsNames: string[] };
+    expect(deployment(objects).template.spec.volumes).toContainEqual(
+      expect.objectContaining({ name: 'tls', secret: expect.objectContaining({ secretName }) }),
+    );
+    expect(parseOptions([], environment(objects))['tls-dir']).toBe('/etc/worldflux/tls');
+    expect(dnsNames).toEqual(
+      expect.arrayContaining([
+        'worldflux-operator-gateway.worldflux-system.svc',
+        'worldflux-operator-results-api.worldflux-system.svc',
+      ]),
+    );
+    expect(JSON.stringify(objects.filter(({ kind }) => kind === 'Role'))).not.toContain('"secrets"');
+  });
+
+  test('two replicas prefer two nodes, unless the user says how to spread', async () => {
+    const spread = async (values: object): Promise<unknown> =>
+      deployment(await render(OPERATOR, values)).template.spec.topologySpreadConstraints;
+    const two = VALUE_SETS['s3, two replicas']!;
+    expect(await spread({})).toBeUndefined();
+    expect(await spread(two)).toMatchObject([
+      { topologyKey: 'kubernetes.io/hostname', whenUnsatisfiable: 'ScheduleAnyway' },
+    ]);
+    const own = [{ maxSkew: 2, topologyKey: 'zone', whenUnsatisfiable: 'DoNotSchedule' }];
+    expect(await spread({ ...two, topologySpreadConstraints: own })).toEqual(own);
+  });
+
+  test('the schema knows exactly the values that there are, and refuses every other', async () => {
+    interface Schema {
+      properties?: Record<string, Schema>;
+      additionalProperties?: boolean | Schema;
+      type?: string;
+    }
+    const read = async (file: string): Promise<string> => readFile(join(OPERATOR, file), 'utf8');
+    const schema = JSON.parse(await read('values.schema.json')) as Schema;
+    const known = (of: Schema, path: string): string[] =>
+      of.properties === undefined
+        ? [path]
+        : Object.entries(of.properties).flatMap(([name, child]) => known(child, `${path}.${name}`));
+    const written = (value: unknown, of: Schema | undefined, path: string): string[] =>
+      of?.properties === undefined
+        ? [path]
+        : Object.entries(value as object).flatMap(([name, child]) =>
+            written(child, of.properties?.[name], `${path}.${name}`),
+          );
+    const values = parse(await read('values.yaml')) as object;
+    // `global` is a parent chart's.
+    expect(written(values, schema, '').toSorted()).toEqual(
+      known(schema, '')
+        .filter((path) => path !== '.global')
+        .toSorted(),
+    );
+    const open = (of: Schema, path: string): string[] => [
+      ...(of.properties !== undefined && of.additionalProperties !== false ? [path] : []),
+      ...Object.entries(of.properties ?? {}).flatMap(([name, child]) => open(child, `${path}.${name}`)),
+    ];
+    expect(open(schema, '')).toEqual([]);
   });
 
   test('files: one writer, whose volume outlives the release', async () => {

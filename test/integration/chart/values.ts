@@ -37,6 +37,9 @@ export const VALUE_SETS: Record<string, object> = {
         },
       },
     },
+    topologySpreadConstraints: [
+      { maxSkew: 1, topologyKey: 'topology.kubernetes.io/zone', whenUnsatisfiable: 'DoNotSchedule' },
+    ],
     priorityClassName: 'system-cluster-critical',
     podAnnotations: { 'example.com/team': 'platform' },
     resources: { requests: { cpu: '1' }, limits: { memory: '2Gi' } },
@@ -55,6 +58,13 @@ export const VALUE_SETS: Record<string, object> = {
       metricsFrom: [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'monitoring' } } }],
     },
   },
+  'watched by the Prometheus operator and Grafana': {
+    serviceMonitor: { enabled: true, interval: '1m', labels: { release: 'prometheus' } },
+    prometheusRule: { enabled: true, labels: { release: 'prometheus' } },
+    grafanaDashboard: { enabled: true },
+  },
+  'certificates by cert-manager': { certManager: { enabled: true, issuerRef: { name: 'ca', kind: 'ClusterIssuer' } } },
+  'a busy API server': { apiServerPriority: { enabled: true, shares: 10 } },
   'without the results API': { resultsApi: { enabled: false } },
   'without CRDs': { crds: { enabled: false } },
   'CRDs that go with the release': { crds: { keep: false } },
@@ -64,6 +74,11 @@ export const VALUE_SETS: Record<string, object> = {
 export const REFUSED: Record<string, { values: object; naming: RegExp }> = {
   'two replicas with files': { values: { replicas: 2 }, naming: /replicas: more than one needs store\.kind s3/ },
   's3 without a bucket': { values: { store: { kind: 's3' } }, naming: /store\.s3\.bucket/ },
+  'cert-manager without an issuer': {
+    values: { certManager: { enabled: true } },
+    naming: /certManager\.issuerRef\.name/,
+  },
+  'a share of nothing': { values: { apiServerPriority: { shares: 0 } }, naming: /apiServerPriority.*shares/s },
   'a value that does not exist': { values: { store: { filez: {} } }, naming: /filez/ },
   'a store of another kind': { values: { store: { kind: 'gcs' } }, naming: /store.*kind/s },
   'a digest that is none': { values: { image: { digest: 'sha256:abc' } }, naming: /image.*digest/s },

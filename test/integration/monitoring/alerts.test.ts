@@ -184,10 +184,7 @@ test.each(Object.entries(SCENARIOS))('%s', async (name, { series, minute, fires 
     };
     const file = join(folder, 'scenario.yaml');
     await writeFile(file, stringify({ rule_files: [RULES], evaluation_interval: '1m', tests: [scenario] }));
-    // It reports differences on its standard output.
-    const said = await run([promtool, 'test', 'rules', file]).catch(
-      (error: Error & { cause?: { stdout?: string } }) => error.cause?.stdout ?? error.message,
-    );
+    const said = await run([promtool, 'test', 'rules', file]).catch((error: Error) => error.message);
     expect(said).toContain('SUCCESS');
   } finally {
     await rm(folder, { recursive: true });
