@@ -14,6 +14,8 @@ const MARK = 'worldflux.ai/sha256';
 const PAGES_LOOKED_AT = 10;
 /** A file must last until the model has read it: at most this much of the deadline. Milliseconds. */
 const READ_WITHIN_MS = 6 * 3600 * 1000;
+/** What is remembered can be asked for again. */
+const MOST_REMEMBERED = 10_000;
 
 /**
  * Files of requests in the vendor's account. One content is uploaded once while it lasts there, whoever asks; what is
@@ -31,10 +33,10 @@ export class Uploads {
       const source = plan.context.files.get(path);
       if (source === undefined) throw new RuntimeError({ kind: 'user' }, `the source holds no ${path}`);
       if (urls.has(sha256)) continue;
-      urls.set(
-        sha256,
-        (await this.#have({ sha256, path, bytes: source.bytes, runId: plan.context.runId }, until, io)).urls.get,
-      );
+      const upload = { sha256, path, bytes: source.bytes, runId: plan.context.runId };
+      const there = await this.#have(upload, until, io);
+      this.#remember(keyOf(there.id, io), Promise.resolve(there));
+      urls.set(sha256, there.urls.get);
     }
     return urls;
   }
@@ -64,8 +66,13 @@ export class Uploads {
     if (known !== undefined && lasts(known, until)) return known;
     if (this.#known.get(key) !== begun) return this.#have(upload, until, io);
     const fresh = findOrUpload(upload, until, io);
-    this.#known.set(key, fresh);
+    this.#remember(key, fresh);
     return fresh;
+  }
+
+  #remember(key: string, found: Promise<VendorFile>): void {
+    if (this.#known.size >= MOST_REMEMBERED) this.#known.clear();
+    this.#known.set(key, found);
   }
 
   async #contentOf(id: string, io: RuntimeIo): Promise<{ sha256: string } | 'foreign' | 'gone'> {
@@ -78,7 +85,7 @@ export class Uploads {
         (replicate) => replicate.files.get(id, { signal: io.signal }),
         file,
       );
-      this.#known.set(key, known);
+      this.#remember(key, known);
     }
     try {
       const sha256 = markOf(await known);

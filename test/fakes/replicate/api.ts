@@ -38,9 +38,18 @@ const invalid = (field: string, description: string) =>
 export function buildApi({ state, faults, log, publicUrl }: ApiParts): FastifyInstance {
   const app = Fastify({ bodyLimit: 64 * 1024 * 1024, forceCloseConnections: true });
   app.addContentTypeParser(/^multipart\/form-data/, { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  // The vendor's own library announces JSON where it sends none.
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
+    try {
+      done(null, body === '' ? undefined : JSON.parse(String(body)));
+    } catch {
+      done(new Refusal(400, { detail: 'Malformed JSON', status: 400 }));
+    }
+  });
   app.setErrorHandler((error, _request, reply) => {
     if (error instanceof Refusal) return reply.code(error.status).headers(error.headers).send(error.body);
-    return reply.code(500).send({ detail: (error as Error).message, status: 500 });
+    const status = (error as { statusCode?: number }).statusCode ?? 500;
+    return reply.code(status).send({ detail: (error as Error).message, status });
   });
   app.setNotFoundHandler((request, reply) => {
     log.push({ at: state.now(), operation: 'unknown', method: request.method, url: request.url, headers: {} });
