@@ -223,7 +223,7 @@ export class SpendBook {
         await this.#store.put(keyOf(entry, amount), Buffer.from('{}'), 'application/json', signal);
         entry.stored.add(amount);
       }
-      for (const other of [...entry.stored]) {
+      for (const other of entry.stored) {
         if (other === amount) continue;
         await this.#store.remove(keyOf(entry, other), signal);
         entry.stored.delete(other);
