@@ -12,6 +12,7 @@ import type { AttemptStatus, WorldRunStatus } from '../../crds/world-run-status.
 import type { V1ConfigMap, V1Job, V1Node, V1Namespace } from '@kubernetes/client-node';
 import { ANNOTATIONS, FINALIZER, LABELS } from '../identity.ts';
 import { projectSync, type SyncFacts } from '../sync/project.ts';
+import { trackedByGitOps } from './tracked.ts';
 
 /**
  * What the caches keep of each object: the fields that deciding reads, and nothing else. A settled run is a few
@@ -126,13 +127,6 @@ export function findCondition(conditions: readonly Condition[] | undefined, type
   return conditions?.find((c) => c.type === type);
 }
 
-/** Marks by which Argo CD and Flux find what they applied. */
-const GITOPS_MARKS = [
-  'argocd.argoproj.io/tracking-id',
-  'kustomize.toolkit.fluxcd.io/name',
-  'helm.toolkit.fluxcd.io/name',
-];
-
 export function projectRun(object: WorldRun): RunView {
   const meta = object.metadata ?? {};
   const identity: RunIdentity = {
@@ -149,7 +143,6 @@ export function projectRun(object: WorldRun): RunView {
   const finished = findCondition(status.conditions, 'Finished');
   if (finished?.status === 'True') {
     const succeeded = findCondition(status.conditions, 'Succeeded');
-    const marks = { ...meta.labels, ...meta.annotations };
     return {
       ...identity,
       state: 'settled',
@@ -157,7 +150,7 @@ export function projectRun(object: WorldRun): RunView {
       reason: succeeded?.reason ?? '',
       finishedAt: Date.parse(finished.lastTransitionTime),
       ttlSeconds: object.spec.ttlSecondsAfterFinished,
-      trackedByGitOps: GITOPS_MARKS.some((mark) => mark in marks),
+      trackedByGitOps: trackedByGitOps(meta),
       runKey: object.spec.runKey,
       profileDigest: status.profile?.digest,
       costUSD: status.result?.costEstimateUSD,
