@@ -20,7 +20,7 @@ interface PodSpec {
 }
 interface DeploymentSpec {
   replicas: number;
-  strategy?: { type: string };
+  strategy?: { type: string; rollingUpdate?: object };
   template: { metadata: { labels: Record<string, string> }; spec: PodSpec };
 }
 
@@ -32,9 +32,10 @@ const kinds = (objects: readonly KubeObject[]): string[] => objects.map((object)
 
 /** What the operator's process would find in its environment. */
 function environment(objects: readonly KubeObject[]): NodeJS.ProcessEnv {
+  const fields: Record<string, string> = { 'metadata.namespace': 'worldflux-system', 'status.podIP': '10.1.0.7' };
   const entries = deployment(objects).template.spec.containers[0]!.env.map(({ name, value, valueFrom }) => [
     name,
-    valueFrom?.fieldRef?.fieldPath === 'metadata.namespace' ? 'worldflux-system' : value,
+    fields[valueFrom?.fieldRef?.fieldPath ?? ''] ?? value,
   ]);
   return Object.fromEntries(entries) as NodeJS.ProcessEnv;
 }
@@ -137,6 +138,13 @@ describe('values', () => {
     expect(JSON.stringify(objects.filter(({ kind }) => kind === 'Role'))).not.toContain('"secrets"');
   });
 
+  test('replicas over one bucket know their addresses, and a new one stands by before an old one goes', async () => {
+    const objects = await render(OPERATOR, VALUE_SETS['s3, two replicas']!);
+    const rollingUpdate = { maxSurge: 1, maxUnavailable: 0 };
+    expect(deployment(objects).strategy).toEqual({ type: 'RollingUpdate', rollingUpdate });
+    expect(parseOptions([], environment(objects))['replica-address']).toBe('10.1.0.7');
+  });
+
   test('two replicas prefer two nodes, unless the user says how to spread', async () => {
     const spread = async (values: object): Promise<unknown> =>
       deployment(await render(OPERATOR, values)).template.spec.topologySpreadConstraints;
@@ -207,7 +215,6 @@ describe('values', () => {
     const objects = await render(OPERATOR, VALUE_SETS['s3, two replicas']!);
     expect(kinds(objects)).not.toContain('PersistentVolumeClaim');
     expect(only(objects, 'PodDisruptionBudget').spec).toMatchObject({ maxUnavailable: 1 });
-    expect(deployment(objects)).not.toHaveProperty('strategy');
     const env = deployment(objects).template.spec.containers[0]!.env;
     expect(env).toContainEqual({
       name: 'AWS_SECRET_ACCESS_KEY',
