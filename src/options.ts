@@ -20,6 +20,8 @@ interface Setting {
   schema: z.ZodType;
   /** As written on the command line; none means that the setting is absent unless given. */
   default?: string;
+  /** Another variable that is read, after ours, because other programs know it. */
+  also?: string;
   value: string;
   help: string;
 }
@@ -116,6 +118,12 @@ const SETTINGS = {
     value: 'S',
     help: 'Work at a vendor that no run names is an orphan once it is this old and was seen twice.',
   },
+  'otlp-endpoint': {
+    schema: z.url({ protocol: /^https?$/ }),
+    also: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+    value: 'URL',
+    help: 'OTLP/HTTP receiver of spans, such as http://collector:4318; its headers come from OTEL_EXPORTER_OTLP_HEADERS. Absent: no spans.',
+  },
   'log-limit-mib': {
     schema: positive,
     default: '64',
@@ -149,7 +157,7 @@ export function parseOptions(argv: readonly string[], env: NodeJS.ProcessEnv): O
   const flags = readFlags(argv);
   const parsed: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries(SETTINGS) as [Name, Setting][]) {
-    const given = flags[name] ?? nonEmpty(env[variableOf(name)]) ?? setting.default;
+    const given = flags[name] ?? fromEnv(name, setting, env) ?? setting.default;
     if (given === undefined) continue;
     const result = setting.schema.safeParse(given);
     if (!result.success) {
@@ -167,6 +175,9 @@ export function parseOptions(argv: readonly string[], env: NodeJS.ProcessEnv): O
   return options;
 }
 
+const fromEnv = (name: string, { also }: Setting, env: NodeJS.ProcessEnv): string | undefined =>
+  nonEmpty(env[variableOf(name)]) ?? (also === undefined ? undefined : nonEmpty(env[also]));
+
 const nonEmpty = (value: string | undefined): string | undefined => (value === '' ? undefined : value);
 
 function readFlags(argv: readonly string[]): Partial<Record<Name, string>> {
@@ -180,10 +191,12 @@ function readFlags(argv: readonly string[]): Partial<Record<Name, string>> {
 
 /** For --help, and for the reference page. */
 export function describeOptions(): string {
-  const lines = (Object.entries(SETTINGS) as [Name, Setting][]).map(([name, { value, help, default: standard }]) => {
+  const lines = (Object.entries(SETTINGS) as [Name, Setting][]).map(([name, setting]) => {
+    const { value, help, default: standard, also }: Setting = setting;
     const head = `  --${name} ${value}`;
     const facts = [
       variableOf(name),
+      ...(also === undefined ? [] : [also]),
       ...(standard === undefined || standard === '' ? [] : [`default ${standard}`]),
     ].join(', ');
     return `${head.padEnd(34)}${help}\n${' '.repeat(34)}(${facts})`;

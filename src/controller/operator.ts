@@ -23,6 +23,7 @@ import { WORLDFLUX } from '../telemetry/provider-event.ts';
 import { LogSink, ProviderEvents } from '../telemetry/provider-events.ts';
 import { ProviderHealth } from '../telemetry/provider-health.ts';
 import { ProviderMetrics } from '../telemetry/provider-metrics.ts';
+import { openSpans } from '../telemetry/spans.ts';
 import { redact, secretsInUse } from '../telemetry/secrets-in-use.ts';
 import { makeVendors } from '../runtime/vendors.ts';
 import { VendorRuns } from './vendor-runs.ts';
@@ -116,14 +117,21 @@ export async function runOperator(
     onError: (message, err) => log.warn({ err }, message),
   });
 
+  const lost = (sink: string, error: unknown) => {
+    metrics.eventLost(sink);
+    log.debug({ sink, err: error }, 'a provider event was lost');
+  };
   const providerHealth = new ProviderHealth();
+  const spans = await openSpans({ endpoint: options['otlp-endpoint'], onLost: (error) => lost('spans', error) });
   const providerEvents = new ProviderEvents({
-    sinks: [new LogSink(log), new ProviderMetrics(metrics.registry, [...RUNTIME_NAMES, WORLDFLUX]), providerHealth],
+    sinks: [
+      new LogSink(log),
+      new ProviderMetrics(metrics.registry, [...RUNTIME_NAMES, WORLDFLUX]),
+      providerHealth,
+      ...spans.sinks,
+    ],
     redact,
-    onLost: (sink, error) => {
-      metrics.eventLost(sink);
-      log.debug({ sink, err: error }, 'a provider event was lost');
-    },
+    onLost: lost,
   });
   const vendorRuns = new VendorRuns({
     runtimes: makeVendors(),
@@ -230,6 +238,7 @@ export async function runOperator(
     assertLeader: epoch,
     store,
     registry: metrics.registry,
+    events: providerEvents,
     log,
     operatorNamespace: namespace,
     settings: options,
@@ -330,6 +339,7 @@ export async function runOperator(
       health.close(),
       results.close(),
       vendorRuns.close(),
+      spans.close(),
       events.stop(AbortSignal.timeout(2000)),
     ]);
     await client.close();

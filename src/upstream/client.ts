@@ -2,10 +2,12 @@ import { createHash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import { HttpError, type GuardedHttp, type OutgoingAnswer, type StreamBody } from '../net/http.ts';
 import { PINNED, ROLES, type Contract, type Role, type Values } from './contract.ts';
+import type { ProviderEventRecorder } from '../telemetry/provider-events.ts';
 import * as decode from './decode.ts';
 import { encode } from './encode.ts';
 import { fromHttp, fromStatus, fromUploadStatus, UpstreamError } from './errors.ts';
 import { probeOpenApi } from './probe.ts';
+import { reported } from './reporting.ts';
 import type { UploadSet } from './upload-set.ts';
 
 /** One WorldFlux API with one key. Every call throws an UpstreamError; nothing here retries. */
@@ -53,10 +55,12 @@ export class Upstream {
   readonly #http: GuardedHttp;
   readonly #base: URL;
   readonly #key: string;
+  readonly #events: ProviderEventRecorder;
   readonly contract: Contract;
 
-  constructor(http: GuardedHttp, target: Target, contract: Contract) {
+  constructor(http: GuardedHttp, target: Target, contract: Contract, events: ProviderEventRecorder) {
     this.#http = http;
+    this.#events = events;
     this.#base = new URL(target.baseURL);
     this.#key = target.key;
     this.contract = contract;
@@ -67,21 +71,24 @@ export class Upstream {
   }
 
   async health(signal: AbortSignal): Promise<void> {
-    if (this.has('health')) await this.#call('health', {}, signal);
+    if (this.has('health')) await this.#call('health', {}, ignored, signal);
   }
 
   /** Undefined where the list cannot be had; the project's name is then used as it is. */
   async projects(signal: AbortSignal): Promise<decode.Project[] | undefined> {
     if (!this.has('projects')) return undefined;
-    return decode.projectsIn(await this.#call('projects', {}, signal));
+    return this.#call('projects', {}, decode.projectsIn, signal);
   }
 
   /** Null where the ledger is empty. */
   async ledgerHead(project: ProjectRef, signal: AbortSignal): Promise<string | null> {
-    const head = decode.headIn(await this.#call('ledgerRead', projectValues(project), signal));
-    if (head === undefined)
-      throw new UpstreamError({ kind: 'unexpected' }, ROLES.ledgerRead, 'the answer holds no head');
-    return head;
+    const read = (answer: unknown): string | null => {
+      const head = decode.headIn(answer);
+      if (head === undefined)
+        throw new UpstreamError({ kind: 'unexpected' }, ROLES.ledgerRead, 'the answer holds no head');
+      return head;
+    };
+    return this.#call('ledgerRead', projectValues(project), read, signal);
   }
 
   /** Compare and swap: a conflict where the head is no longer `expected`. */
@@ -97,7 +104,7 @@ export class Upstream {
       clientRunId: move.clientRunId,
       ...(move.cloudRunId === undefined ? {} : { cloudRunId: move.cloudRunId }),
     };
-    await this.#call('ledgerWrite', values, signal);
+    await this.#call('ledgerWrite', values, ignored, signal);
   }
 
   /** The cloud run id, if the answer names one. */
@@ -110,7 +117,7 @@ export class Upstream {
       metrics: set.metrics,
       ...(logLines === undefined ? {} : { logLines }),
     };
-    return decode.runIdIn(await this.#call('run', values, signal, RUN_TIMEOUT_MS));
+    return this.#call('run', values, decode.runIdIn, signal, RUN_TIMEOUT_MS);
   }
 
   /** Whether `post a run` has a place for log lines. */
@@ -122,10 +129,13 @@ export class Upstream {
     artifact: ArtifactRequest,
     signal: AbortSignal,
   ): Promise<{ artifactId: string; upload: decode.UploadInstructions | undefined }> {
-    const { artifactId, upload } = decode.initiatedIn(await this.#call('initiate', artifactValues(artifact), signal));
-    if (artifactId === undefined)
-      throw new UpstreamError({ kind: 'unexpected' }, ROLES.initiate, 'the answer names no artifact');
-    return { artifactId, upload };
+    const read = (answer: unknown) => {
+      const { artifactId, upload } = decode.initiatedIn(answer);
+      if (artifactId === undefined)
+        throw new UpstreamError({ kind: 'unexpected' }, ROLES.initiate, 'the answer names no artifact');
+      return { artifactId, upload };
+    };
+    return this.#call('initiate', artifactValues(artifact), read, signal);
   }
 
   /** Streams the bytes to where `initiate` said. The key goes along only to the API's own origin. */
@@ -139,40 +149,49 @@ export class Upstream {
     const url = URL.canParse(instructions.url, this.#base.href) ? new URL(instructions.url, this.#base) : undefined;
     if (url === undefined)
       throw new UpstreamError({ kind: 'unexpected' }, doing, 'the answer holds no URL to upload to');
-    try {
-      const answer = await this.#http.send({
-        method: instructions.method,
-        url,
-        headers: { 'content-type': contentType, ...instructions.headers },
-        body,
-        signal,
-        ...(url.origin === this.#base.origin ? { credentials: this.#credentials() } : {}),
-      });
-      if (answer.status >= 300) throw fromUploadStatus(doing, answer.status, answer.headers, Date.now());
-    } catch (cause) {
-      throw fromHttp(doing, cause);
-    }
+    const { method } = instructions;
+    await reported({ events: this.#events, doing, method, url }, async (answered) => {
+      try {
+        const answer = await this.#http.send({
+          method,
+          url,
+          headers: { 'content-type': contentType, ...instructions.headers },
+          body,
+          signal,
+          ...(url.origin === this.#base.origin ? { credentials: this.#credentials() } : {}),
+        });
+        answered(answer.status);
+        if (answer.status >= 300) throw fromUploadStatus(doing, answer.status, answer.headers, Date.now());
+      } catch (cause) {
+        throw fromHttp(doing, cause);
+      }
+    });
   }
 
   async commit(artifact: ArtifactRequest, artifactId: string, signal: AbortSignal): Promise<void> {
-    await this.#call('commit', { ...artifactValues(artifact), artifactId }, signal);
+    await this.#call('commit', { ...artifactValues(artifact), artifactId }, ignored, signal);
   }
 
   async abort(artifact: ArtifactRequest, artifactId: string, signal: AbortSignal): Promise<void> {
-    await this.#call('abort', { ...artifactValues(artifact), artifactId }, signal);
+    await this.#call('abort', { ...artifactValues(artifact), artifactId }, ignored, signal);
   }
 
   /** The cloud run id of a run that is there under this client_run_id. */
   async findRun(clientRunId: string, signal: AbortSignal): Promise<string | undefined> {
     if (!this.has('findRun')) return undefined;
-    return decode.findRunIn(await this.#call('findRun', { clientRunId }, signal), clientRunId);
+    return this.#call('findRun', { clientRunId }, (answer) => decode.findRunIn(answer, clientRunId), signal);
   }
 
   /** `sha256:<hex>` of the canonical form of the manifest that is there; undefined where it cannot be read. */
   async manifestDigest(cloudRunId: string, signal: AbortSignal): Promise<string | undefined> {
     if (!this.has('readManifest')) return undefined;
-    const manifest = decode.manifestIn(
-      await this.#call('readManifest', { cloudRunId }, signal, TIMEOUT_MS, MAX_MANIFEST),
+    const manifest = await this.#call(
+      'readManifest',
+      { cloudRunId },
+      decode.manifestIn,
+      signal,
+      TIMEOUT_MS,
+      MAX_MANIFEST,
     );
     const text = manifest === undefined ? undefined : canonicalize(manifest);
     return text === undefined ? undefined : `sha256:${createHash('sha256').update(text).digest('hex')}`;
@@ -180,68 +199,88 @@ export class Upstream {
 
   async readArtifact(artifactId: string, signal: AbortSignal): Promise<decode.ReadArtifact | undefined> {
     if (!this.has('readArtifact')) return undefined;
-    return decode.artifactIn(await this.#call('readArtifact', { artifactId }, signal));
+    return this.#call('readArtifact', { artifactId }, decode.artifactIn, signal);
   }
 
   #credentials() {
     return { origin: this.#base.origin, header: 'authorization', value: `Bearer ${this.#key}` };
   }
 
-  /** The parsed answer of a success. */
-  async #call(
+  /** What `read` makes of the parsed answer of a success. */
+  async #call<T>(
     role: Role,
     values: Values,
+    read: (answer: unknown) => T,
     signal: AbortSignal,
     timeoutMs = TIMEOUT_MS,
     maxAnswerBytes?: number,
-  ): Promise<unknown> {
+  ): Promise<T> {
     const doing = ROLES[role];
     const route = this.contract.routes[role];
     if (route === undefined) throw new UpstreamError({ kind: 'contract' }, doing, 'the contract has no such route');
     const { target, body } = encode(route, values, doing);
-    let answer: OutgoingAnswer;
-    try {
-      answer = await this.#http.send({
-        method: route.method,
-        url: joined(this.#base, target),
-        headers: { accept: 'application/json', ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
-        ...(body === undefined ? {} : { body }),
-        ...(role === 'health' ? {} : { credentials: this.#credentials() }),
-        signal,
-        timeoutMs,
-        ...(maxAnswerBytes === undefined ? {} : { maxAnswerBytes }),
-      });
-    } catch (cause) {
-      throw fromHttp(doing, cause);
-    }
-    const parsed = decode.parseJson(answer.body);
-    if (answer.status >= 300) throw fromStatus(doing, answer.status, answer.headers, parsed, Date.now());
-    return parsed;
+    const url = joined(this.#base, target);
+    const { method } = route;
+    const call = { events: this.#events, doing, method, url, clientRunId: values.clientRunId };
+    return reported(call, async (answered) => {
+      let answer: OutgoingAnswer;
+      try {
+        answer = await this.#http.send({
+          method,
+          url,
+          headers: {
+            accept: 'application/json',
+            ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          },
+          ...(body === undefined ? {} : { body }),
+          ...(role === 'health' ? {} : { credentials: this.#credentials() }),
+          signal,
+          timeoutMs,
+          ...(maxAnswerBytes === undefined ? {} : { maxAnswerBytes }),
+        });
+      } catch (cause) {
+        throw fromHttp(doing, cause);
+      }
+      answered(answer.status);
+      const parsed = decode.parseJson(answer.body);
+      if (answer.status >= 300) throw fromStatus(doing, answer.status, answer.headers, parsed, Date.now());
+      return read(parsed);
+    });
   }
 }
 
+const ignored = (): void => {};
+
 /** Reads the contract of a target. Without a document (404, 401, no JSON) the pinned one; throws when nobody answers. */
-export async function readContract(http: GuardedHttp, baseURL: string, signal: AbortSignal): Promise<Contract> {
+export async function readContract(
+  http: GuardedHttp,
+  baseURL: string,
+  events: ProviderEventRecorder,
+  signal: AbortSignal,
+): Promise<Contract> {
   const doing = 'read /openapi.json';
-  let answer: OutgoingAnswer;
-  try {
-    const url = joined(new URL(baseURL), '/openapi.json');
-    answer = await http.send({
-      method: 'GET',
-      url,
-      headers: { accept: 'application/json' },
-      signal,
-      timeoutMs: TIMEOUT_MS,
-      maxAnswerBytes: MAX_DOCUMENT,
-    });
-  } catch (cause) {
-    if (cause instanceof HttpError && cause.kind === 'answer') return PINNED;
-    throw fromHttp(doing, cause);
-  }
-  if (answer.status >= 500 || answer.status === 429)
-    throw fromStatus(doing, answer.status, answer.headers, undefined, Date.now());
-  if (answer.status >= 300) return PINNED;
-  return probeOpenApi(decode.parseJson(answer.body)) ?? PINNED;
+  const url = joined(new URL(baseURL), '/openapi.json');
+  return reported({ events, doing, method: 'GET', url }, async (answered) => {
+    let answer: OutgoingAnswer;
+    try {
+      answer = await http.send({
+        method: 'GET',
+        url,
+        headers: { accept: 'application/json' },
+        signal,
+        timeoutMs: TIMEOUT_MS,
+        maxAnswerBytes: MAX_DOCUMENT,
+      });
+    } catch (cause) {
+      if (cause instanceof HttpError && cause.kind === 'answer') return PINNED;
+      throw fromHttp(doing, cause);
+    }
+    answered(answer.status);
+    if (answer.status >= 500 || answer.status === 429)
+      throw fromStatus(doing, answer.status, answer.headers, undefined, Date.now());
+    if (answer.status >= 300) return PINNED;
+    return probeOpenApi(decode.parseJson(answer.body)) ?? PINNED;
+  });
 }
 
 function joined(base: URL, target: string): URL {

@@ -2,11 +2,13 @@ import { GuardedHttp } from '../../net/http.ts';
 import type { UrlPolicy } from '../../net/url-guard.ts';
 import { readContract } from '../../upstream/client.ts';
 import { verdictOf, type Contract } from '../../upstream/contract.ts';
+import type { ProviderEventRecorder } from '../../telemetry/provider-events.ts';
 import type { Clock } from './ports.ts';
 
 /** One base URL under one set of network rules: its connections, and what is known of its API. */
 export class Endpoint {
   readonly http: GuardedHttp;
+  readonly events: ProviderEventRecorder;
   readonly #baseURL: string;
   readonly #clock: Clock;
   readonly #onContract: (contract: Contract) => void;
@@ -19,11 +21,13 @@ export class Endpoint {
     policy: UrlPolicy,
     connections: number,
     clock: Clock,
+    events: ProviderEventRecorder,
     onContract: (contract: Contract) => void,
   ) {
     this.http = new GuardedHttp(policy, { connections });
     this.#baseURL = baseURL;
     this.#clock = clock;
+    this.events = events;
     this.#onContract = onContract;
   }
 
@@ -51,7 +55,7 @@ export class Endpoint {
   }
 
   async #read(): Promise<Contract> {
-    const read = await readContract(this.http, this.#baseURL, this.#closed.signal);
+    const read = await readContract(this.http, this.#baseURL, this.events, this.#closed.signal);
     const before = this.#known?.contract;
     // The same document means the same contract; what was derived from it is kept.
     const contract =

@@ -3,6 +3,7 @@ import type { SyncProfileReason } from '../../crds/vocabulary.ts';
 import { verdictOf, type Contract } from '../../upstream/contract.ts';
 import { Endpoint } from './endpoint.ts';
 import type { SyncTarget } from './plan.ts';
+import type { ProviderEventRecorder } from '../../telemetry/provider-events.ts';
 import type { Clock, SyncCluster, SyncProfile } from './ports.ts';
 import { Speaker } from './speaker.ts';
 import type { TargetSession } from './target-session.ts';
@@ -29,6 +30,7 @@ export interface ProfileWatchOptions {
   readonly clock: Clock;
   readonly clusterRanges: readonly string[];
   readonly connections: number;
+  readonly events: ProviderEventRecorder;
   problem(what: string, error: unknown): void;
 }
 
@@ -138,11 +140,18 @@ export class ProfileWatch {
 
   #endpointOf(watched: Watched, baseURL: string): Endpoint {
     const policy = { ...watched.profile.network, clusterRanges: this.#o.clusterRanges };
-    return new Endpoint(baseURL.replace(/\/+$/, ''), policy, this.#o.connections, this.#o.clock, (contract) => {
-      watched.contract = contract;
-      watched.unread = undefined;
-      this.tell(watched.profile.name);
-    });
+    return new Endpoint(
+      baseURL.replace(/\/+$/, ''),
+      policy,
+      this.#o.connections,
+      this.#o.clock,
+      this.#o.events,
+      (contract) => {
+        watched.contract = contract;
+        watched.unread = undefined;
+        this.tell(watched.profile.name);
+      },
+    );
   }
 
   #probe(watched: Watched): void {

@@ -1,4 +1,5 @@
 import type { RunStore } from '../../results/contract.ts';
+import type { ProviderEventRecorder } from '../../telemetry/provider-events.ts';
 import { hasLedger } from '../../upstream/contract.ts';
 import type { TextRedactor } from '../../upstream/upload-set.ts';
 import { Cleanup } from './cleanup.ts';
@@ -19,6 +20,7 @@ export interface SyncQueueOptions {
   readonly redactor: TextRedactor;
   readonly clock: Clock;
   readonly observer: SyncObserver;
+  readonly events: ProviderEventRecorder;
   readonly operatorNamespace: string;
   readonly concurrency: Concurrency;
   /** Pod, service and node ranges, refused like private addresses. */
@@ -52,7 +54,14 @@ export class SyncQueue {
     this.#o = options;
     const { cluster, clock, clusterRanges, concurrency, observer, store } = options;
     const problem = (what: string, error: unknown) => observer.problem(what, error);
-    this.#profiles = new ProfileWatch({ cluster, clock, clusterRanges, connections: concurrency.total + 2, problem });
+    this.#profiles = new ProfileWatch({
+      cluster,
+      clock,
+      clusterRanges,
+      connections: concurrency.total + 2,
+      events: options.events,
+      problem,
+    });
     this.#schedule = new Schedule(concurrency, (lane) => {
       const { contract } = lane.session.endpoint;
       return contract === undefined || hasLedger(contract) ? 1 : concurrency.perTarget;
@@ -126,6 +135,12 @@ export class SyncQueue {
   /** Runs that wait for their turn or for their target. */
   get waiting(): number {
     return this.#schedule.waiting;
+  }
+
+  /** Seconds since the run ended that has waited longest; 0 where none waits. */
+  get lagSeconds(): number {
+    const oldest = this.#schedule.oldestFinishedAt;
+    return oldest === undefined ? 0 : Math.max(0, (this.#o.clock.now() - oldest) / 1000);
   }
 
   /** Runs that are being sent. */

@@ -131,6 +131,12 @@ export class Schedule {
     return count;
   }
 
+  /** Of all runs that wait or are being sent; milliseconds since the epoch. */
+  get oldestFinishedAt(): number | undefined {
+    const heads = [...this.#lanes.values()].flatMap(({ entries: [head] }) => head?.run.finishedAt ?? []);
+    return heads.length === 0 ? undefined : Math.min(...heads);
+  }
+
   /** When to look again, if nothing else happens before; undefined where nothing waits for time alone. */
   wakeAt(now: number): number | undefined {
     let earliest: number | undefined;

@@ -59,6 +59,7 @@ export class TargetSession {
       this.endpoint.http,
       { baseURL: this.target.baseURL, key: await this.#readKey(signal) },
       contract,
+      this.endpoint.events,
     );
   }
 

@@ -3,6 +3,7 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { KubeClient } from '../../kube/client.ts';
 import { NotLeaderError } from '../../kube/lease.ts';
 import type { RunStore } from '../../results/contract.ts';
+import type { ProviderEventRecorder } from '../../telemetry/provider-events.ts';
 import type { Caches } from '../caches.ts';
 import type { ProfileView, RunView } from '../run/view.ts';
 import { KubeSyncCluster } from './kube-cluster.ts';
@@ -19,6 +20,7 @@ export interface SyncOptions {
   readonly assertLeader: () => unknown;
   readonly store: RunStore;
   readonly registry: Registry;
+  readonly events: ProviderEventRecorder;
   readonly log: Logger;
   readonly operatorNamespace: string;
   readonly settings: {
@@ -39,6 +41,11 @@ export class Sync {
     this.#observer = observerOf(options.registry, options.log);
     const gauges: [string, string, (queue: SyncQueue) => number][] = [
       ['worldrun_sync_waiting', 'Finished runs that wait to be sent to WorldFlux', (queue) => queue.waiting],
+      [
+        'worldrun_sync_lag_seconds',
+        'Time since the run ended that has waited longest to be sent to WorldFlux',
+        (queue) => queue.lagSeconds,
+      ],
       ['worldrun_sync_running', 'Runs that are being sent', (queue) => queue.running],
       ['worldrun_sync_cleanups', 'Deleted runs whose uploads are still to be taken back', (queue) => queue.cleaningUp],
     ];
@@ -72,6 +79,7 @@ export class Sync {
       redactor: patternRedactor,
       clock: systemClock,
       observer: this.#observer,
+      events: this.#o.events,
       operatorNamespace,
       concurrency: { total: settings['sync-concurrency'], perTarget: settings['sync-concurrency-per-target'] },
       clusterRanges: settings['cluster-ranges'],

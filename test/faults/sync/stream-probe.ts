@@ -34,7 +34,7 @@ const { artifact, attempt } = task;
 const started = performance.now();
 await sendArtifact(
   {
-    upstream: new Upstream(http, task, PINNED),
+    upstream: new Upstream(http, task, PINNED, { emit() {} }),
     clientRunId: attempt.clientRunId,
     cloudRunId: task.cloudRunId,
     project: { name: task.project, id: undefined },

@@ -278,6 +278,7 @@ export class SyncWorld {
         orphaned: (count) => (this.orphaned += count),
         problem: (what, error) => this.problems.push([what, error]),
       },
+      events: { emit() {} },
       operatorNamespace: 'worldflux-system',
       concurrency: this.#concurrency,
       clusterRanges: [],
