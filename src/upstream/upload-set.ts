@@ -87,14 +87,18 @@ const NEVER_SECRET = new Set([
   'finished_at',
 ]);
 
+/** UTF-16 units, as the schema has them. A text that was cut behind `password=[red` grows when it is redacted again. */
+const LONGEST_TEXT = 512;
+const LONGEST_NAME = 128;
+
 /** Every string of it, keys of maps included: a metric may be named after anything. */
 function redacted(value: unknown, redactor: TextRedactor): unknown {
-  if (typeof value === 'string') return redactor.redact(value);
+  if (typeof value === 'string') return redactor.redact(value).slice(0, LONGEST_TEXT).toWellFormed();
   if (Array.isArray(value)) return value.map((item) => redacted(item, redactor));
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
     Object.entries(value).map(([key, item]) =>
-      NEVER_SECRET.has(key) ? [key, item] : [redactor.redact(key), redacted(item, redactor)],
+      NEVER_SECRET.has(key) ? [key, item] : [redactor.redact(key).slice(0, LONGEST_NAME), redacted(item, redactor)],
     ),
   );
 }

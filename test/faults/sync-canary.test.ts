@@ -202,6 +202,15 @@ describe('UploadSet', () => {
     expect(UploadSet.fromBytes(set.manifest).manifestDigest).toBe(set.manifestDigest);
   });
 
+  it('takes a text that was cut in the middle of a replacement, and a name that is as long as it may be', () => {
+    const cut = `${'x'.repeat(496)} password=[red`;
+    const name = `${'y'.repeat(115)} token=abc1234`.slice(0, 128);
+    const manifest = { ...baseManifest(id, 'r'), command: [cut.slice(0, 512)], metrics: { [name]: 1 } };
+    const sent = UploadSet.fromManifest(manifest, patternRedactor).manifest;
+    expect(sent).toContain('x'.repeat(496));
+    expect(sent).not.toContain('abc1234');
+  });
+
   it('names the artifacts that are marked and stored, and no others', () => {
     const entry = {
       name: 'a',
