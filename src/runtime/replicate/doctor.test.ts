@@ -72,9 +72,9 @@ test('a vendor that asks to wait holds no run back', async () => {
   expect(found).toContainEqual(expect.objectContaining({ check: 'replicate-account', level: 'info' }));
 });
 
-test('a vendor that fails is an error', async () => {
-  const { errors } = await lines({ policy: { health: { maxAttempts: 1 } } }, ({ fake }) =>
+test('a vendor that fails is not told in a line: who asks says whether that has lasted', async () => {
+  const asked = lines({ policy: { health: { maxAttempts: 1 } } }, ({ fake }) =>
     fake.faults.add({ on: 'account', answer: { status: 500 } }),
   );
-  expect(errors).toHaveLength(1);
+  await expect(asked).rejects.toMatchObject({ fault: { kind: 'retryable' } });
 });

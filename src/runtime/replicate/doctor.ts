@@ -110,8 +110,9 @@ async function targetLine({ spec }: ProfileRef, io: RuntimeIo): Promise<DoctorLi
   }
 }
 
-/** A vendor that asks to wait is there: new runs need not be held back by this line. */
+/** A vendor that asks to wait is there: new runs need not be held back by this line. One that is away is thrown. */
 function fault(check: string, error: RuntimeError, hint?: string): DoctorLine {
+  if (['retryable', 'budget', 'aborted'].includes(error.kind)) throw error;
   const message = hint === undefined ? `${error.message}.` : `${error.message}: ${hint}.`;
   return { check, level: error.kind === 'throttled' ? 'info' : 'error', message: message.slice(0, 512) };
 }

@@ -63,6 +63,7 @@ export function plan(context: RuntimeContext): Plan | PlanRefusal {
 /**
  * What a request is told by: its target and its input, a file in it by its content. Nothing that the vendor does not
  * give back with the prediction goes in (deadline, webhook), so that the same digest can be computed from its list.
+ * Statuses hold it: were it computed otherwise one day, what an older operator has sent would not be found again.
  */
 export function requestDigest(target: Target, input: unknown): string {
   return digestOf({ target: targetKey(target), input });

@@ -1,7 +1,7 @@
 import type { ReplicateProfile } from '../../crds/runtime-profile.ts';
 import type { Prediction } from './answers.ts';
 
-/** What a prediction is made with. Names in lower case: the vendor does not tell them apart. */
+/** What a prediction is made with. Names as the profile writes them; they are compared without regard to case. */
 export type Target =
   | { readonly kind: 'model'; readonly name: string }
   /** `model` where the profile names it too. */
@@ -9,10 +9,10 @@ export type Target =
   | { readonly kind: 'deployment'; readonly name: string };
 
 export function targetOf({ model, version, deployment }: ReplicateProfile): Target {
-  if (model !== undefined) return { kind: 'model', name: model.toLowerCase() };
-  if (deployment !== undefined) return { kind: 'deployment', name: deployment.toLowerCase() };
+  if (model !== undefined) return { kind: 'model', name: model };
+  if (deployment !== undefined) return { kind: 'deployment', name: deployment };
   const [id, owner] = (version ?? '').split(':').toReversed();
-  return { kind: 'version', id: id ?? '', model: owner?.toLowerCase() };
+  return { kind: 'version', id: id ?? '', model: owner };
 }
 
 export function describeTarget(target: Target): string {
@@ -28,7 +28,7 @@ export function describeTarget(target: Target): string {
 
 /** What stands for it in a request's digest: nothing that another way of writing the same changes. */
 export function targetKey(target: Target): string {
-  return target.kind === 'version' ? `version ${target.id}` : `${target.kind} ${target.name}`;
+  return target.kind === 'version' ? `version ${target.id}` : `${target.kind} ${target.name.toLowerCase()}`;
 }
 
 /**
@@ -38,19 +38,21 @@ export function targetKey(target: Target): string {
  * `releaseModel`: the model that a deployment runs, for predictions that do not name their deployment.
  */
 export function mayBeOf(target: Target, prediction: Prediction, releaseModel: string | undefined): boolean {
-  const model = prediction.model?.toLowerCase();
-  const deployment = prediction.deployment?.toLowerCase();
+  const { model, deployment } = prediction;
   switch (target.kind) {
     case 'model':
-      return deployment === undefined && (model === undefined || model === target.name);
+      return deployment === undefined && (model === undefined || isSame(model, target.name));
     case 'deployment': {
-      if (deployment !== undefined) return target.name === deployment || target.name.endsWith(`/${deployment}`);
-      return releaseModel === undefined || model === undefined || model === releaseModel.toLowerCase();
+      if (deployment !== undefined)
+        return isSame(target.name, deployment) || isSame(target.name.split('/')[1], deployment);
+      return releaseModel === undefined || model === undefined || isSame(model, releaseModel);
     }
     case 'version': {
       if (deployment !== undefined) return false;
       if (prediction.version !== undefined && prediction.version !== 'hidden') return prediction.version === target.id;
-      return target.model === undefined || model === undefined || model === target.model;
+      return target.model === undefined || model === undefined || isSame(model, target.model);
     }
   }
 }
+
+const isSame = (a: string | undefined, b: string | undefined): boolean => a?.toLowerCase() === b?.toLowerCase();

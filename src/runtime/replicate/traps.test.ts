@@ -100,8 +100,9 @@ test.each([
 test.each([
   ['is no JSON', 'hello'],
   ['has no id', { status: 'starting' }],
+  ['is longer than any', { id: 'abc', status: 'starting', logs: 'x'.repeat(33 << 20) }],
   ['has an id that leads elsewhere', { id: '../account', status: 'starting' }],
-])('a create whose answer %s is in doubt, after one POST', async (_, body) => {
+])('a create whose answer %s is in doubt after one POST', async (_, body) => {
   const { fake, create } = await aVendor();
   fake.faults.add({ on: 'create', times: 10, answer: { status: 201, body } });
   expect(await faultOf(create())).toEqual({ kind: 'unknownOutcome' });

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import { signDelivery } from '../../../test/fakes/replicate/webhook.ts';
 import { aVendor } from './testing/a-vendor.ts';
-import { fetchWebhookSecret, TOLERANCE_MS, verifyWebhook, WebhookReceiver } from './webhook.ts';
+import { fetchWebhookSecret, TOLERANCE_MS, verifyWebhook, WebhookReceiver, WebhookSecrets } from './webhook.ts';
 
 const SECRET = `whsec_${Buffer.from('a key of twenty-four bytes').toString('base64')}`;
 const OTHER = `whsec_${Buffer.from('another key of some length').toString('base64')}`;
@@ -75,10 +75,13 @@ describe('a delivery', () => {
 });
 
 describe('the receiver', () => {
-  const receiver = (secrets: () => Promise<readonly string[]> = async () => [SECRET]) => {
+  const receiver = (fetch: () => Promise<string> = async () => SECRET) => {
     const onHint = vi.fn<(externalId: string) => void>();
     const clock = { now: NOW };
-    return { onHint, clock, receiver: new WebhookReceiver({ secrets, onHint, now: () => clock.now }) };
+    const fetched = vi.fn<() => Promise<string>>(fetch);
+    const now = () => clock.now;
+    const to = new WebhookReceiver({ secrets: new WebhookSecrets(fetched, now), onHint, now });
+    return { onHint, clock, fetched, receiver: to };
   };
   const send = (to: WebhookReceiver, id: string, body = BODY, at = NOW, secret = SECRET) => {
     const { headers } = signDelivery(secret, id, at, body);
@@ -119,6 +122,24 @@ describe('the receiver', () => {
     expect(await send(to, 'msg_1')).toBe(503);
   });
 
+  test('asks for the key once, and again where it may have been exchanged', async () => {
+    let key = SECRET;
+    const { receiver: to, clock, fetched } = receiver(async () => key);
+    await send(to, 'msg_1');
+    await send(to, 'msg_2');
+    expect(fetched).toHaveBeenCalledTimes(1);
+    key = OTHER;
+    clock.now += 61_000;
+    expect(await send(to, 'msg_3', BODY, clock.now, OTHER)).toBe(204);
+    expect(fetched).toHaveBeenCalledTimes(2);
+  });
+
+  test('does not ask the vendor as often as somebody forges', async () => {
+    const { receiver: to, fetched } = receiver();
+    for (let i = 0; i < 50; i += 1) expect(await send(to, `msg_${i}`, BODY, NOW, OTHER)).toBe(401);
+    expect(fetched).toHaveBeenCalledTimes(1);
+  });
+
   test('does not remember without bounds', async () => {
     const { receiver: to, onHint } = receiver();
     for (let i = 0; i < 10_050; i += 1) await send(to, `msg_${i}`);
@@ -130,9 +151,9 @@ describe('the receiver', () => {
   test('understands what the vendor sends, with the key that the vendor gives', async () => {
     const { fake, create, io } = await aVendor();
     const { externalId } = await create();
-    const secret = await fetchWebhookSecret(io);
     const hints: string[] = [];
-    const to = new WebhookReceiver({ secrets: async () => [secret], onHint: (id) => hints.push(id) });
+    const secrets = new WebhookSecrets(() => fetchWebhookSecret(io));
+    const to = new WebhookReceiver({ secrets, onHint: (id) => hints.push(id) });
     const { headers, body } = fake.delivery(externalId);
     expect(await to.receive(headers, body)).toBe(204);
     expect(hints).toEqual([externalId]);

@@ -70,6 +70,43 @@ export async function fetchWebhookSecret(io: RuntimeIo): Promise<string> {
   return key;
 }
 
+/** Asked for again after a delivery that did not fit: the key may have been exchanged. Not sooner than this; milliseconds. */
+const KEY_AGAIN_MS = 60_000;
+const KEY_LASTS_MS = 3600 * 1000;
+
+/**
+ * The account's key without asking for it each time. `doubt` says that a delivery did not fit it: whoever posts rubbish
+ * makes us ask the vendor once a minute, no more.
+ */
+export class WebhookSecrets {
+  readonly #fetch: () => Promise<string>;
+  readonly #now: () => number;
+  #known: { key: string; at: number } | undefined;
+
+  constructor(fetch: () => Promise<string>, now: () => number = Date.now) {
+    this.#fetch = fetch;
+    this.#now = now;
+  }
+
+  /** Throws what fetching it throws. */
+  async get(): Promise<readonly string[]> {
+    if (this.#known === undefined || this.#now() - this.#known.at >= KEY_LASTS_MS) await this.#ask();
+    return this.#known === undefined ? [] : [this.#known.key];
+  }
+
+  /** Whether there is another key now. Throws what fetching it throws. */
+  async doubt(): Promise<boolean> {
+    const known = this.#known;
+    if (known !== undefined && this.#now() - known.at < KEY_AGAIN_MS) return false;
+    await this.#ask();
+    return this.#known?.key !== known?.key;
+  }
+
+  async #ask(): Promise<void> {
+    this.#known = { key: await this.#fetch(), at: this.#now() };
+  }
+}
+
 /** Deliveries that were acted on, for as long as their time would still pass. */
 class Seen {
   readonly #until = new Map<string, number>();
@@ -92,8 +129,7 @@ class Seen {
 }
 
 export interface WebhookOptions {
-  /** Keys that are good now. Throws when they cannot be had; the vendor then sends again. */
-  readonly secrets: () => Promise<readonly string[]>;
+  readonly secrets: WebhookSecrets;
   /** Look at this prediction now. */
   readonly onHint: (externalId: string) => void;
   readonly now?: () => number;
@@ -128,13 +164,15 @@ export class WebhookReceiver {
       signature: header('webhook-signature'),
       body,
     };
-    let secrets: readonly string[];
+    const { secrets } = this.#o;
+    let verdict: WebhookVerdict;
     try {
-      secrets = await this.#o.secrets();
+      verdict = verifyWebhook(delivery, await secrets.get(), now);
+      if (!verdict.ok && verdict.why === 'unsigned' && (await secrets.doubt()))
+        verdict = verifyWebhook(delivery, await secrets.get(), now);
     } catch {
       return 503;
     }
-    const verdict = verifyWebhook(delivery, secrets, now);
     if (!verdict.ok) return verdict.why === 'incomplete' ? 400 : 401;
     const externalId = idIn(body);
     if (externalId === undefined) return 400;
