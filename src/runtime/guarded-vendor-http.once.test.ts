@@ -1,6 +1,7 @@
 import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
+import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { SendOnce } from './contract.ts';
 import { RuntimeError } from './errors.ts';
@@ -100,6 +101,14 @@ describe('a request that is sent once', () => {
     const error = await rejected(http.fetch(create({ ...mayAlways, notAfter: now() - 1 }))(server.origin, post()));
     expect(error.kind).toBe('retryable');
     expect(server.received).toEqual([]);
+  });
+
+  it('is not sent when its time is over only once the connection stands', async () => {
+    let late = 0;
+    const server = await listen(undefined, () => (late = 60_000));
+    const { http, now } = vendor({ lateness: () => late });
+    const error = await rejected(http.fetch(create({ ...mayAlways, notAfter: now() + 30_000 }))(server.origin, post()));
+    expect([error.kind, server.received]).toEqual(['retryable', ['']]);
   });
 
   it('is ended at notAfter when the answer does not come, and may have happened then', async () => {
@@ -214,6 +223,63 @@ describe('a request that is sent once', () => {
     const { http, slept } = vendor({ policy: { request: { maxAttempts: 5 } } });
     expect((await http.fetch(create())(server.origin, post())).status).toBe(503);
     expect([server.count('POST'), slept]).toEqual([1, []]);
+  });
+});
+
+describe('whatever happens at whatever byte', () => {
+  it('leaves at most once, and is said not to have happened only if no byte of it arrived', async () => {
+    const reply = answer(201, '{"id":"p1"}');
+    const request = `POST / HTTP/1.1\r\n`.length;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.record({
+          closedOnAccept: fc.boolean(),
+          /** The connection ends when this much has arrived, or this much was answered. */
+          cutIn: fc.option(fc.integer({ min: 1, max: request + 300 }), { nil: undefined }),
+          cutOut: fc.option(fc.integer({ min: 0, max: reply.length - 1 }), { nil: undefined }),
+          reset: fc.boolean(),
+          mayNot: fc.boolean(),
+          stopAt: fc.constantFrom('never', 'connect', 'bytes', 'whole'),
+          body: fc.string({ maxLength: 300 }),
+        }),
+        async ({ closedOnAccept, cutIn, cutOut, reset, mayNot, stopAt, body }) => {
+          const stop = new AbortController();
+          const end = (socket: Socket) => (reset ? socket.resetAndDestroy() : socket.destroy());
+          const server = await RawServer.listen(
+            (received, socket) => {
+              if (stopAt === 'bytes') stop.abort();
+              if (cutIn !== undefined && received.length >= cutIn) return void end(socket);
+              if (!isWhole(received)) return undefined;
+              if (stopAt === 'whole') stop.abort();
+              if (cutOut === undefined) return void socket.write(reply);
+              return void socket.write(reply.slice(0, cutOut), () => end(socket));
+            },
+            (socket) => {
+              if (stopAt === 'connect') stop.abort();
+              if (closedOnAccept) end(socket);
+            },
+          );
+          const { http, connections } = aVendorHttp({ signal: stop.signal });
+          const maySend = () => {
+            if (mayNot) throw new Error('no longer leading');
+          };
+          const outcome = await http
+            .fetch(create({ ...mayAlways, maySend }))(server.origin, post(body))
+            .then(
+              (response) => String(response.status),
+              (error: RuntimeError) => error.kind,
+            );
+          const arrived = server.received.join('');
+          await Promise.all([connections.destroy(), server.close()]);
+          expect(server.count('POST')).toBeLessThanOrEqual(1);
+          expect(server.received.length).toBeLessThanOrEqual(1);
+          expect(mayNot && arrived !== '').toBe(false);
+          expect(arrived === '' || ['201', 'unknownOutcome'].includes(outcome)).toBe(true);
+          expect(outcome !== '201' || isWhole(arrived)).toBe(true);
+        },
+      ),
+      { numRuns: 300 },
+    );
   });
 });
 

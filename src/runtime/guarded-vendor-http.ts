@@ -5,8 +5,10 @@ import type { GuardedConnections } from '../net/connections.ts';
 import { asHttpError, HttpError } from '../net/http-error.ts';
 import { Watchdog } from '../net/watchdog.ts';
 import type { ProviderEventRecorder } from '../telemetry/provider-events.ts';
+import type { SendOnce } from './contract.ts';
 import type { CredentialScope } from './credential-scope.ts';
 import { isRuntimeError, RuntimeError, type RuntimeFault } from './errors.ts';
+import { VERSION } from '../version.ts';
 import { retryAfterMs, underPolicy, type AttemptEnd, type PolicyClock, type PolicyReport } from './request-policy.ts';
 import { ask, bytesOf, type VendorAnswer, type VendorRequest } from './vendor-exchange.ts';
 import type { Operation, VendorHttp } from './vendor-http.ts';
@@ -25,7 +27,11 @@ export interface VendorHttpOptions {
   readonly clock?: PolicyClock;
 }
 
+const TOO_LATE = 'not sent: the time to send it is over';
 const DEFAULT_MAX_ANSWER = 16 * 1024 * 1024;
+
+/** As every fetch sends them; some gateways turn away who sends none. */
+const DEFAULT_HEADERS = { accept: '*/*', 'user-agent': `worldflux-operator/${VERSION}` };
 
 const systemClock: PolicyClock = {
   now: () => Date.now(),
@@ -78,7 +84,7 @@ export class GuardedVendorHttp implements VendorHttp {
       return new Call(this.#options, this.#clock, operation, {
         method: request.method,
         url: request.url,
-        headers: Object.fromEntries(request.headers),
+        headers: { ...DEFAULT_HEADERS, ...Object.fromEntries(request.headers) },
         body:
           request.body === null ? null : streams ? webStream(request.body) : Buffer.from(await request.arrayBuffer()),
         redirect: request.redirect,
@@ -147,9 +153,9 @@ class Call {
     this.#status = undefined;
     if (signal.aborted) return this.#failed(new HttpError('aborted', 'stopped'));
     const left = once === undefined ? timeoutMs : Math.min(timeoutMs, once.notAfter - this.#clock.now());
-    if (left <= 0) return this.#failed(new HttpError('timeout', 'the time to send it is over'));
+    if (left <= 0) return this.#failed(new HttpError('timeout', TOO_LATE));
     const watch = new Watchdog(signal, left);
-    const maySend = once && (() => askMaySend(once));
+    const maySend = once && (() => this.#askMaySend(once));
     let answered = false;
     let streaming = false;
     try {
@@ -167,6 +173,16 @@ class Call {
       return this.#failed(asHttpError(cause, this.#where, watch, answered));
     } finally {
       if (!streaming) watch.stop();
+    }
+  }
+
+  #askMaySend({ notAfter, maySend }: SendOnce): void {
+    // A process that was paused while it connected finds itself here hours later.
+    if (this.#clock.now() >= notAfter) throw new HttpError('timeout', TOO_LATE);
+    try {
+      maySend();
+    } catch (cause) {
+      throw new HttpError('aborted', 'not sent: this process may not send it any more', cause);
     }
   }
 
@@ -307,14 +323,6 @@ const KINDS = {
   body: 'retryable',
   aborted: 'aborted',
 } as const satisfies Record<HttpError['kind'], RuntimeFault['kind']>;
-
-function askMaySend({ maySend }: { maySend(): void }): void {
-  try {
-    maySend();
-  } catch (cause) {
-    throw new HttpError('aborted', 'not sent: this process may not send it any more', cause);
-  }
-}
 
 function isStream(body: unknown): boolean {
   return body instanceof ReadableStream || (typeof body === 'object' && body !== null && Symbol.asyncIterator in body);

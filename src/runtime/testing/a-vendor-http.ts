@@ -15,8 +15,8 @@ export interface Wishes {
   readonly signal?: AbortSignal;
   readonly maxDownloadBytes?: number;
   readonly emit?: (event: ProviderEventInput) => void;
-  /** Milliseconds since the epoch at the start; sleeping then is what moves the clock. */
-  readonly startAt?: number;
+  /** Milliseconds by which the clock runs ahead, asked each time it is read. */
+  readonly lateness?: () => number;
 }
 
 /** The real thing, with a clock on which sleeping takes no time and a note of every sleep and event. */
@@ -25,7 +25,8 @@ export function aVendorHttp(wishes: Wishes = {}) {
   const connections = new GuardedConnections(network, {}, new UrlGuard(network, wishes.resolve));
   const events: ProviderEventInput[] = [];
   const slept: number[] = [];
-  let shift = wishes.startAt === undefined ? 0 : wishes.startAt - Date.now();
+  let skipped = 0;
+  const now = () => Date.now() + skipped + (wishes.lateness?.() ?? 0);
   const policy = Object.fromEntries(
     Object.entries(DEFAULT_REQUEST_POLICY).map(([name, defaults]) => [
       name,
@@ -42,16 +43,16 @@ export function aVendorHttp(wishes: Wishes = {}) {
       connections,
       events: { emit: wishes.emit ?? ((event) => events.push(event)) },
       clock: {
-        now: () => Date.now() + shift,
+        now,
         sleep: (ms, signal) => {
           signal.throwIfAborted();
           slept.push(ms);
-          shift += ms;
+          skipped += ms;
           return Promise.resolve();
         },
       },
     },
     wishes.signal ?? new AbortController().signal,
   );
-  return { http, events, slept, connections, now: () => Date.now() + shift };
+  return { http, events, slept, connections, now };
 }
