@@ -46,7 +46,6 @@ export async function ask<T>(
     userAgent: 'worldflux-operator',
     useFileOutput: false,
     fetch: async (input, init) => {
-      if (failed !== undefined) return new Response(null, { status: OVER });
       try {
         const response = await guarded(input, {
           ...init,
