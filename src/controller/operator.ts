@@ -32,6 +32,7 @@ import { SpendBook } from './admission/spend.ts';
 import { makeCaches, reflect } from './caches.ts';
 import { installationId } from './identity.ts';
 import { ProfileController } from './profile/controller.ts';
+import { VendorDoctor } from './profile/vendor-doctor.ts';
 import { openStore, ResultsPort } from './results-port.ts';
 import { ResultsReading, resultsApiHost } from './results-reading.ts';
 import { Retention } from './retention.ts';
@@ -42,7 +43,8 @@ import { Sync } from './sync/wiring.ts';
 
 const LEASE = 'worldflux-operator';
 const SERVICE = 'worldflux-operator-gateway';
-const PROFILE_WORKERS = 2;
+/** A vendor may take most of a minute to say nothing: the other profiles are not to wait for it. */
+const PROFILE_WORKERS = 8;
 /** Part of the time that a failover takes. */
 const USAGE_MS = 5_000;
 
@@ -177,6 +179,8 @@ export async function runOperator(
   const profiles = new ProfileController({
     caches,
     cluster,
+    vendors: new VendorDoctor({ registry: vendorRuns.registry, secrets: vendorRuns.secrets, now: Date.now }),
+    degraded: (profile) => providerHealth.degraded(profile),
     queue: profileQueue,
     onVerdict: (profile) => runs.onProfileVerdict(profile),
     now: Date.now,

@@ -1,11 +1,12 @@
 import type { V1Node } from '@kubernetes/client-node';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { DoctorLine, RuntimeProfileStatus } from '../../crds/runtime-profile.ts';
 import type { Wire } from '../../kube/resource.ts';
 import { at, ms } from '../../runtime/local/testing/clock.ts';
 import { makeCaches } from '../caches.ts';
-import { aProfile, type ProfileBuilder } from '../testing/a-profile.ts';
-import { ProfileController } from './controller.ts';
+import { aPaidProfile, aProfile, type ProfileBuilder } from '../testing/a-profile.ts';
+import { ProfileController, type ProfileControllerOptions } from './controller.ts';
+import type { VendorFindings } from './vendor-doctor.ts';
 
 function setUp(classLevel: () => DoctorLine['level'] = () => 'ok') {
   const caches = makeCaches('6f1f6d6e-6f3b-5f0e-9d2b-0c7c3f1f2f57', (error) => {
@@ -15,8 +16,26 @@ function setUp(classLevel: () => DoctorLine['level'] = () => 'ok') {
   const written: RuntimeProfileStatus[] = [];
   const added: string[] = [];
   const verdicts: string[] = [];
+  const vendor = {
+    found: [] as DoctorLine[],
+    config: [] as VendorFindings['config'],
+    degraded: { degraded: false, reason: 'CallsSucceed', message: '' } as ReturnType<
+      ProfileControllerOptions['degraded']
+    >,
+    forgotten: [] as string[],
+    meanwhile: () => {},
+  };
   const controller = new ProfileController({
     caches,
+    vendors: {
+      isVendor: ({ runtime }) => runtime !== 'local',
+      examine: async () => {
+        vendor.meanwhile();
+        return { lines: vendor.found, config: vendor.config };
+      },
+      forget: (name) => vendor.forgotten.push(name),
+    },
+    degraded: () => vendor.degraded,
     cluster: {
       applyProfileStatus: async ({ name }, status) => {
         written.push(status);
@@ -46,7 +65,7 @@ function setUp(classLevel: () => DoctorLine['level'] = () => 'ok') {
     caches.nodes.apply({ type: 'ADDED', object: node });
   };
   const ready = (name: string) => controller.ready(caches.profiles.get(name)!);
-  return { caches, controller, written, added, verdicts, put, join, ready, shown };
+  return { caches, controller, written, added, verdicts, put, join, ready, shown, vendor };
 }
 
 test('says what it found once, and writes nothing when it finds the same', async () => {
@@ -144,4 +163,88 @@ test('several defaults are named in one order, however they came', async () => {
     return written[0]?.doctor?.find((line) => line.check === 'default-profile')?.message;
   };
   expect(await wordsOf('a', 'b', 'c')).toBe(await wordsOf('c', 'b', 'a'));
+});
+
+describe('a profile of a vendor', () => {
+  const conditionsOf = (status: RuntimeProfileStatus | undefined) =>
+    (status?.conditions ?? []).map(({ type, status: is, reason }) => `${type}=${is} (${reason})`);
+  const away: DoctorLine = { check: 'vendor', level: 'error', message: 'replicate has not answered since noon' };
+  const unpaid: DoctorLine = { check: 'cost-guards', level: 'error', message: 'must set spec.pricing' };
+
+  test('waits for the first look, and is then what the vendor says', async () => {
+    const { controller, put, ready, written, verdicts, vendor } = setUp();
+    vendor.found = [{ check: 'replicate-account', level: 'ok', message: 'Accepted.' }];
+    vendor.config = [{ name: 'TOKEN', present: true, required: true, secret: true, valid: true }];
+    put(aPaidProfile().build());
+    expect(ready('paid')).toEqual({ ready: false, configured: false, message: 'The doctor has not looked yet.' });
+    await controller.reconcile('paid');
+    expect(ready('paid').ready).toBe(true);
+    expect(verdicts).toEqual(['paid']);
+    expect(written).toMatchObject([{ doctor: vendor.found, config: vendor.config }]);
+    expect(conditionsOf(written[0])).toEqual([
+      'Ready=True (DoctorPassed)',
+      'Configured=True (DoctorPassed)',
+      'Healthy=True (DoctorPassed)',
+      'Reconciling=False (DoctorPassed)',
+      'Stalled=False (DoctorPassed)',
+      'Degraded=False (CallsSucceed)',
+    ]);
+    await controller.reconcile('paid');
+    expect(written).toHaveLength(1);
+  });
+
+  test.each([
+    ['wrong: Configured is False', unpaid, false],
+    ['right, and its vendor away: Configured stays True', away, true],
+  ])('that is %s', async (_, line, configured) => {
+    const { controller, put, ready, written, vendor } = setUp();
+    vendor.found = [line];
+    put(aPaidProfile().build());
+    await controller.reconcile('paid');
+    expect(ready('paid')).toEqual({ ready: false, configured, message: line.message });
+    expect(conditionsOf(written[0])).toContain(`Configured=${configured ? 'True' : 'False'} (DoctorFailed)`);
+    expect(conditionsOf(written[0])).toContain('Ready=False (DoctorFailed)');
+  });
+
+  test('that fails often of late says so, and stays Ready', async () => {
+    const { controller, put, written, vendor } = setUp();
+    put(aPaidProfile().build());
+    await controller.reconcile('paid');
+    vendor.degraded = { degraded: true, reason: 'CallsFail', message: '5 of the last 6 calls failed' };
+    await controller.reconcile('paid');
+    expect(written).toHaveLength(2);
+    expect(conditionsOf(written[1])).toContain('Ready=True (DoctorPassed)');
+    expect(conditionsOf(written[1])).toContain('Degraded=True (CallsFail)');
+    vendor.degraded = { degraded: false, reason: 'CallsSucceed', message: '' };
+    await controller.reconcile('paid');
+    expect(conditionsOf(written[2])).toContain('Degraded=False (CallsSucceed)');
+  });
+
+  test('is believed by the next leader as the one before left it, as long as it is the same', async () => {
+    const { controller, put, written, shown, vendor } = setUp();
+    vendor.found = [{ check: 'replicate-account', level: 'ok', message: 'Accepted.' }];
+    put(aPaidProfile().build());
+    await controller.reconcile('paid');
+    expect(written).toHaveLength(1);
+    const next = setUp();
+    next.put(shown.get('paid')!);
+    expect(next.ready('paid').ready).toBe(true);
+    next.put({ ...aPaidProfile().asking({ supportLevel: 'Experimental' }).build(), status: written[0]! });
+    expect(next.ready('paid').ready).toBe(false);
+  });
+
+  test('that became another one while its vendor was asked is not judged by the old answer', async () => {
+    const { controller, put, written, vendor, added } = setUp();
+    vendor.found = [unpaid];
+    put(aPaidProfile().build());
+    vendor.meanwhile = () => {
+      vendor.meanwhile = () => {};
+      const changed = aPaidProfile().build();
+      put({ ...changed, metadata: { ...changed.metadata, generation: 2 } });
+    };
+    await controller.reconcile('paid');
+    expect(written).toEqual([]);
+    expect(added.at(-1)).toBe('paid');
+    expect(vendor.forgotten).toContain('paid');
+  });
 });

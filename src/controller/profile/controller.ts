@@ -5,7 +5,8 @@ import type { Caches } from '../caches.ts';
 import { profileKeysOf } from '../run/observe.ts';
 import { mergeConditions } from '../run/situation.ts';
 import type { ProfileView } from '../run/view.ts';
-import { doctor } from './doctor.ts';
+import { defaults, doctor } from './doctor.ts';
+import { VENDOR_CHECK, type VendorDoctor, type VendorFindings } from './vendor-doctor.ts';
 
 /** What the profile controller does to the API server. Throws KubeErrors. */
 export interface ProfileCluster {
@@ -17,6 +18,9 @@ export interface ProfileCluster {
 export interface ProfileControllerOptions {
   caches: Caches;
   cluster: ProfileCluster;
+  vendors: Pick<VendorDoctor, 'isVendor' | 'examine' | 'forget'>;
+  /** Whether calls to a profile's vendor have failed often of late. */
+  degraded(profile: string): { degraded: boolean; reason: 'CallsFail' | 'CallsSucceed'; message: string };
   queue: { add(key: string): void; addAfter(key: string, delayMs: number): void };
   /** The verdict on a profile is another one now: its waiting runs are looked at again. */
   onVerdict(profile: ProfileView): void;
@@ -29,8 +33,10 @@ interface Verdict {
   uid: string;
   generation: number;
   lines: DoctorLine[];
-  classes: Classes;
 }
+
+/** Checks whose error may go away without anybody touching the profile. */
+const DEPENDENCIES: readonly string[] = ['gpu-visible', VENDOR_CHECK];
 
 const PERIOD_MS = 60_000;
 /** A thousand nodes that join at once are one look, not a thousand. */
@@ -46,6 +52,8 @@ export class ProfileController {
     const { caches, queue } = options;
     caches.profiles.subscribe((change) => {
       const profile = change.new ?? change.old;
+      if (change.type === 'deleted' || change.old?.generation !== profile.generation)
+        this.#o.vendors.forget(profile.name);
       if (change.type === 'deleted') this.#verdicts.delete(profile.name);
       // Our own status write comes back as a change too.
       else if (change.old?.generation !== profile.generation || change.old.isDefault !== profile.isDefault)
@@ -56,13 +64,24 @@ export class ProfileController {
     });
   }
 
-  /** What the doctor says of the profile as it is now. Never waits: an unexamined profile is examined from the caches. */
-  ready(profile: ProfileView): { ready: boolean; message: string } {
+  /**
+   * What the doctor says of the profile as it is now. Never waits: an unexamined profile is examined from the caches, a
+   * vendor's is what the leader before said of it. `configured`: whatever is wrong may go away by itself.
+   */
+  ready(profile: ProfileView): { ready: boolean; configured: boolean; message: string } {
     const known = this.#verdicts.get(profile.name);
-    const current =
-      known?.uid === profile.uid && known.generation === profile.generation ? known : this.#examine(profile, []);
-    const error = current.lines.find((line) => line.level === 'error');
-    return { ready: error === undefined, message: error?.message ?? '' };
+    const lines =
+      known?.uid === profile.uid && known.generation === profile.generation
+        ? known.lines
+        : this.#o.vendors.isVendor(profile.spec)
+          ? lastSaid(profile)
+          : this.#examine(profile, []).lines;
+    const errors = lines.filter((line) => line.level === 'error');
+    return {
+      ready: errors.length === 0,
+      configured: errors.every(({ check }) => DEPENDENCIES.includes(check)),
+      message: errors[0]?.message ?? '',
+    };
   }
 
   async reconcile(name: string): Promise<Requeue | undefined> {
@@ -70,10 +89,17 @@ export class ProfileController {
     const profile = caches.profiles.get(name);
     if (profile === undefined) return undefined;
     const before = this.ready(profile);
-    const { lines } = this.#examine(profile, await this.#lookUpClasses(profile));
+    const vendor = this.#o.vendors.isVendor(profile.spec)
+      ? await this.#o.vendors.examine({ name, digest: profile.digest, spec: profile.spec })
+      : undefined;
+    const classes = await this.#lookUpClasses(profile);
+    const current = caches.profiles.get(name);
+    // It is another one since: that one is on its way through the queue.
+    if (current?.uid !== profile.uid || current.generation !== profile.generation) return undefined;
+    const { lines } = vendor === undefined ? this.#examine(profile, classes) : this.#judge(profile, vendor);
     const after = this.ready(profile);
     if (before.ready !== after.ready || before.message !== after.message) onVerdict(profile);
-    const status = this.#status(profile, lines, now());
+    const status = this.#status(current, lines, vendor, now());
     if (status !== undefined) await cluster.applyProfileStatus(profile, status);
     return { afterMs: PERIOD_MS };
   }
@@ -90,25 +116,36 @@ export class ProfileController {
     return classes;
   }
 
-  #examine(profile: ProfileView, classes: Classes): Verdict {
-    const { caches } = this.#o;
-    // In one order, whatever the cache's: other words would be another write.
-    const others = [...caches.profiles.list()]
+  /** In one order, whatever the cache's: other words would be another write. */
+  #otherDefaults(profile: ProfileView): string[] {
+    return [...this.#o.caches.profiles.list()]
       .filter((p) => p.isDefault && p.name !== profile.name)
       .map((p) => p.name)
       .toSorted();
+  }
+
+  #judge(profile: ProfileView, { lines }: VendorFindings): Verdict {
+    const { uid, generation, isDefault } = profile;
+    const all = [...lines, ...defaults({ isDefault, otherDefaults: this.#otherDefaults(profile) })];
+    const verdict = { uid, generation, lines: all };
+    this.#verdicts.set(profile.name, verdict);
+    return verdict;
+  }
+
+  #examine(profile: ProfileView, classes: Classes): Verdict {
+    const { caches } = this.#o;
     const lines = doctor({
       spec: profile.spec,
       nodes: caches.nodes.list(),
       isDefault: profile.isDefault,
-      otherDefaults: others,
+      otherDefaults: this.#otherDefaults(profile),
       classes,
       troubled: {
         secrets: this.#runsThatSay(profile, 'SecretMissing'),
         quota: this.#runsThatSay(profile, 'JobRefused'),
       },
     });
-    const verdict = { uid: profile.uid, generation: profile.generation, lines, classes };
+    const verdict = { uid: profile.uid, generation: profile.generation, lines };
     this.#verdicts.set(profile.name, verdict);
     return verdict;
   }
@@ -125,7 +162,12 @@ export class ProfileController {
   }
 
   /** The status to write, or undefined when it already stands. */
-  #status(profile: ProfileView, lines: DoctorLine[], now: number): RuntimeProfileStatus | undefined {
+  #status(
+    profile: ProfileView,
+    lines: DoctorLine[],
+    vendor: VendorFindings | undefined,
+    now: number,
+  ): RuntimeProfileStatus | undefined {
     const error = lines.find((line) => line.level === 'error');
     const reason = error === undefined ? 'DoctorPassed' : 'DoctorFailed';
     const message = error?.message ?? 'Every check passed.';
@@ -136,7 +178,8 @@ export class ProfileController {
       message,
     });
     const ok = error === undefined;
-    const configured = error === undefined || error.check === 'gpu-visible';
+    const configured = this.ready(profile).configured;
+    const degraded = this.#o.degraded(profile.name);
     const conditions = mergeConditions(
       profile.status.conditions,
       [
@@ -145,20 +188,39 @@ export class ProfileController {
         say('Healthy', ok),
         { ...say('Reconciling', false), message: '' },
         { ...say('Stalled', !ok), message: ok ? '' : message },
+        ...(vendor === undefined
+          ? []
+          : [
+              {
+                type: 'Degraded',
+                status: degraded.degraded ? ('True' as const) : ('False' as const),
+                reason: degraded.reason,
+                message: degraded.message,
+              },
+            ]),
       ],
       profile.generation,
       now,
     );
+    const config = vendor?.config ?? [];
     const same =
       conditions === profile.status.conditions &&
       profile.status.digest === profile.digest &&
-      JSON.stringify(profile.status.doctor ?? []) === JSON.stringify(lines);
+      JSON.stringify(profile.status.doctor ?? []) === JSON.stringify(lines) &&
+      JSON.stringify(profile.status.config ?? []) === JSON.stringify(config);
     if (same) return undefined;
     return {
       conditions: conditions.filter(({ type }) => !SYNC_CONDITIONS.includes(type)),
       doctor: lines,
+      ...(config.length > 0 && { config }),
       observedGeneration: profile.generation,
       digest: profile.digest,
     };
   }
+}
+
+/** What the status says of this very spec; before anybody has asked the vendor, that nobody has. */
+function lastSaid({ status, digest }: ProfileView): DoctorLine[] {
+  if (status.digest === digest && status.doctor !== undefined) return status.doctor;
+  return [{ check: 'doctor', level: 'error', message: 'The doctor has not looked yet.' }];
 }

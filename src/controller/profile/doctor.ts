@@ -103,16 +103,17 @@ function gpu({ spec, nodes }: DoctorInput): DoctorLine[] {
 }
 
 function pricing({ limits, pricing }: RuntimeProfileSpec): DoctorLine[] {
-  if (limits.maxCostUSDPerRun === undefined) return [];
+  const capped = (['maxCostUSDPerRun', 'maxCostUSDPerNamespacePerDay'] as const).find(
+    (cap) => limits[cap] !== undefined,
+  );
+  if (capped === undefined) return [];
   if (pricing?.usdPerGPUHour === undefined && pricing?.usdPerNodeHour === undefined) {
-    return [
-      line('pricing', 'error', 'limits.maxCostUSDPerRun needs spec.pricing: add usdPerGPUHour or usdPerNodeHour.'),
-    ];
+    return [line('pricing', 'error', `limits.${capped} needs spec.pricing: add usdPerGPUHour or usdPerNodeHour.`)];
   }
   return [line('pricing', 'ok', 'Runs are priced before they start.')];
 }
 
-function defaults({ isDefault, otherDefaults }: DoctorInput): DoctorLine[] {
+export function defaults({ isDefault, otherDefaults }: Pick<DoctorInput, 'isDefault' | 'otherDefaults'>): DoctorLine[] {
   if (!isDefault || otherDefaults.length === 0) return [];
   return [
     line(
