@@ -76,7 +76,7 @@ const SETTINGS = {
     schema: port,
     default: '8080',
     value: 'PORT',
-    help: 'HTTP port of /metrics, /healthz and /readyz.',
+    help: 'HTTP port of /metrics, /healthz, /readyz and /leaderz.',
   },
   store: {
     schema: z.enum(['files', 's3']),

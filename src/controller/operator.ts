@@ -23,7 +23,9 @@ import { WORLDFLUX } from '../telemetry/provider-event.ts';
 import { LogSink, ProviderEvents } from '../telemetry/provider-events.ts';
 import { ProviderHealth } from '../telemetry/provider-health.ts';
 import { ProviderMetrics } from '../telemetry/provider-metrics.ts';
+import type { ProfileFacts } from '../telemetry/readiness.ts';
 import { openSpans } from '../telemetry/spans.ts';
+import { StoreProbe } from '../telemetry/store-probe.ts';
 import { redact, secretsInUse } from '../telemetry/secrets-in-use.ts';
 import { makeVendors } from '../runtime/vendors.ts';
 import { VendorRuns } from './vendor-runs.ts';
@@ -37,6 +39,7 @@ import { openStore, ResultsPort } from './results-port.ts';
 import { ResultsReading, resultsApiHost } from './results-reading.ts';
 import { Retention } from './retention.ts';
 import { RunController } from './run/controller.ts';
+import type { ProfileView } from './run/view.ts';
 import { MeteredCluster, RunMetrics } from './run-metrics.ts';
 import { servingCertificate } from './serving-certificate.ts';
 import { Sync } from './sync/wiring.ts';
@@ -277,10 +280,18 @@ export async function runOperator(
   };
   certificate.keepRenewed(renew, warn('the gateway’s certificate could not be looked after'));
   let synced = false;
+  const storeProbe = new StoreProbe((ending) => store.check(ending));
+  storeProbe.start();
   const health = new HealthServer({
     port: options['metrics-port'],
     registry: metrics.registry,
-    unready: () => (signal.aborted ? 'stopping' : synced ? undefined : 'caches are not complete yet'),
+    operator: () => ({ stopping: signal.aborted, cachesComplete: synced, storeReachable: storeProbe.reachable }),
+    leads: () => elector?.isLeader() === true,
+    profiles: () => caches.profiles.list().map(profileFacts),
+    profile: (name) => {
+      const view = caches.profiles.get(name);
+      return view === undefined ? undefined : profileFacts(view);
+    },
   });
   metrics.gauge('worldflux_cached_runs', 'WorldRuns in the cache', () => caches.runs.size);
   metrics.gauge('worldrun_store_bytes', 'Bytes in the run store of runs that ended', () => usage.total);
@@ -336,6 +347,7 @@ export async function runOperator(
   } finally {
     certificate.stop();
     providerHealth.stop();
+    storeProbe.stop();
     await Promise.all([
       ...reflectors.map((reflector) => reflector.stop().catch(() => {})),
       gateway.close(),
@@ -349,6 +361,13 @@ export async function runOperator(
     await client.close();
   }
 }
+
+const profileFacts = ({ name, spec, status }: ProfileView): ProfileFacts => ({
+  name,
+  runtime: spec.runtime,
+  conditions: status.conditions ?? [],
+  doctor: status.doctor ?? [],
+});
 
 function highestEpoch(
   runs: Iterable<{ state: 'live'; status: { epoch?: number | undefined } } | { state: 'settled' }>,
