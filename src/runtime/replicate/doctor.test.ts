@@ -64,17 +64,14 @@ test('an endpoint without the API’s version says so', async () => {
   expect(errors).toMatchObject([{ message: expect.stringContaining('such as /v1') }]);
 });
 
-test('a vendor that asks to wait holds no run back', async () => {
-  const { errors, found } = await lines({ policy: { health: { maxAttempts: 1 } } }, ({ fake }) =>
-    fake.faults.add({ on: 'account', answer: { status: 429 } }),
-  );
-  expect(errors).toEqual([]);
-  expect(found).toContainEqual(expect.objectContaining({ check: 'replicate-account', level: 'info' }));
-});
-
-test('a vendor that fails is not told in a line: who asks says whether that has lasted', async () => {
-  const asked = lines({ policy: { health: { maxAttempts: 1 } } }, ({ fake }) =>
-    fake.faults.add({ on: 'account', answer: { status: 500 } }),
-  );
-  await expect(asked).rejects.toMatchObject({ fault: { kind: 'retryable' } });
+test.each([
+  [{ answer: { status: 429 } }, 'throttled'],
+  [{ answer: { status: 503 } }, 'retryable'],
+  [{ cut: 'before' as const }, 'retryable'],
+])('a vendor that does not answer now is no line but a fault: %o', async (fault, kind) => {
+  const { fake, runtime, profile, io } = await aVendor({ policy: { health: { maxAttempts: 1 } } });
+  for (const on of ['account', 'model'] as const) {
+    fake.faults.add({ on, ...fault });
+    await expect(runtime.doctor(profile, io)).rejects.toMatchObject({ fault: { kind } });
+  }
 });

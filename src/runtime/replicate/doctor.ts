@@ -1,13 +1,13 @@
 import type { DoctorLine } from '../../crds/runtime-profile.ts';
 import type { ProfileRef, RuntimeIo } from '../contract.ts';
-import { isRuntimeError, type RuntimeError } from '../errors.ts';
+import { isRuntimeError, type RuntimeError, type RuntimeErrorKind } from '../errors.ts';
 import type { Operation } from '../vendor-http.ts';
 import { account, deployment, model, version } from './answers.ts';
 import { API_URL, ask, endpointOf, TOKEN } from './client.ts';
 import { isRefused } from './faults.ts';
 import { targetOf } from './target.ts';
 
-/** Reads only; nothing of it is billed. */
+/** Reads only; nothing of it is billed. Throws RuntimeError when the vendor does not answer now. */
 export async function doctor(profile: ProfileRef, io: RuntimeIo, altered: boolean): Promise<DoctorLine[]> {
   const lines: DoctorLine[] = [endpointLine(profile), await accountLine(profile, io)];
   // Whatever stands in the way of the account stands in the way of all that follows.
@@ -110,9 +110,11 @@ async function targetLine({ spec }: ProfileRef, io: RuntimeIo): Promise<DoctorLi
   }
 }
 
-/** A vendor that asks to wait is there: new runs need not be held back by this line. One that is away is thrown. */
+const UNANSWERED: readonly RuntimeErrorKind[] = ['retryable', 'throttled', 'budget', 'aborted'];
+
+/** A vendor that does not answer, or asks to wait, is thrown: whether that has lasted is not seen from one call. */
 function fault(check: string, error: RuntimeError, hint?: string): DoctorLine {
-  if (['retryable', 'budget', 'aborted'].includes(error.kind)) throw error;
+  if (UNANSWERED.includes(error.kind)) throw error;
   const message = hint === undefined ? `${error.message}.` : `${error.message}: ${hint}.`;
-  return { check, level: error.kind === 'throttled' ? 'info' : 'error', message: message.slice(0, 512) };
+  return { check, level: 'error', message: message.slice(0, 512) };
 }
