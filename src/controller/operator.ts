@@ -287,7 +287,7 @@ export async function runOperator(
     registry: metrics.registry,
     operator: () => ({ stopping: signal.aborted, cachesComplete: synced, storeReachable: storeProbe.reachable }),
     leads: () => elector?.isLeader() === true,
-    profiles: () => caches.profiles.list().map(profileFacts),
+    profiles: () => [...caches.profiles.list()].map(profileFacts),
     profile: (name) => {
       const view = caches.profiles.get(name);
       return view === undefined ? undefined : profileFacts(view);
