@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
-import { digestOf } from '../crds/manifest.ts';
-import { MUTABLE_FIELDS, type WorldRunSpec } from '../crds/world-run.ts';
+import { JOB_ANNOTATIONS, JOB_LABELS, shortHash } from '../runtime/local/names.ts';
+
+export { inputDigest } from '../crds/input-digest.ts';
+export { childName, MANAGER } from '../runtime/local/names.ts';
 
 /** Every name and id that is derived rather than stored, so that a lost write yields the same one again. */
 
@@ -37,31 +39,10 @@ export function clientRunId(
   return uuid5(installation, `${run.namespace}/${own}`);
 }
 
-/** What a run was asked to do. Suspending it or a new TTL, which may come at any time, makes it no other run. */
-export function inputDigest(spec: WorldRunSpec): string {
-  const fixed = Object.entries(spec).filter(([field]) => !(MUTABLE_FIELDS as readonly string[]).includes(field));
-  return digestOf(Object.fromEntries(fixed));
-}
-
-function shortHash(text: string, length: number): string {
-  return createHash('sha256').update(text).digest('hex').slice(0, length);
-}
-
 /** Sortable by creation; needs no write to choose. */
 export function runId(createdAt: string, uid: string): string {
   const stamp = new Date(createdAt).toISOString().replaceAll(/[-:]|\.\d+/g, '');
   return `${stamp}-${shortHash(uid, 8)}`;
-}
-
-/**
- * Name of an attempt's Job (and of the run's Service, without a number): at most 52 characters, so that pod names and
- * host names, which append to it, stay inside 63. Starts with a letter, as the name of a Service must.
- */
-export function childName(run: { name: string; uid: string }, attempt?: number): string {
-  const letter = /^[a-z]/.test(run.name) ? '' : 'r-';
-  const readable = `${letter}${run.name.replaceAll('.', '-')}`.slice(0, 36).replace(/-+$/, '');
-  const base = `${readable}-${shortHash(run.uid, 8)}`;
-  return attempt === undefined ? base : `${base}-${attempt}`;
 }
 
 /** ConfigMap of a pinned profile. `digest` is `sha256:<hex>`. */
@@ -69,21 +50,10 @@ export function pinName(digest: string): string {
   return `rtp-${digest.replace(/^sha256:/, '').slice(0, 16)}`;
 }
 
-export const LABELS = {
-  managedBy: 'app.kubernetes.io/managed-by',
-  /** Uid of the WorldRun, on every child. */
-  runUid: 'worldflux.ai/run-uid',
-  /** Name of the WorldRun where it fits into a label. */
-  runName: 'worldflux.ai/run',
-  attempt: 'worldflux.ai/attempt',
-  pinnedProfile: 'worldflux.ai/pinned-profile',
-} as const;
+export const LABELS = { ...JOB_LABELS, pinnedProfile: 'worldflux.ai/pinned-profile' } as const;
 
 export const ANNOTATIONS = {
-  /** On a Job: what it was made from. Decides whether a Job found under our name is ours. */
-  templateDigest: 'worldflux.ai/template-digest',
-  profileDigest: 'worldflux.ai/profile-digest',
-  profileName: 'worldflux.ai/profile',
+  ...JOB_ANNOTATIONS,
   /** On a WorldRun: `<runId>` of the recorded run that shall be executed again. */
   rerun: 'worldflux.ai/rerun',
   /** On a WorldRun: `<attempt>=<vendor id>` or `<attempt>=none`, what a person found out where looking could not tell. */
@@ -92,5 +62,3 @@ export const ANNOTATIONS = {
 
 /** On a WorldRun that buys work at a vendor, from before the first request until the work has ended. */
 export const FINALIZER = 'worldflux.ai/vendor-work';
-
-export const MANAGER = 'worldflux-operator';

@@ -3,7 +3,7 @@ import { isRuntimeError, RuntimeError } from '../../runtime/errors.ts';
 import type { ProfileRef } from '../../runtime/contract.ts';
 import type { Apply } from '../run/context.ts';
 import type { Decision, VendorDecision } from '../run/decision.ts';
-import { ignoreGone } from '../run/gone.ts';
+import { ignoreGone } from '../../kube/gone.ts';
 import type { World } from '../run/world.ts';
 import { handleOf, vendorAttemptOf } from './attempt.ts';
 import { readFiles } from './files.ts';

@@ -1,3 +1,4 @@
+import { stopJob } from '../../runtime/local/cluster.ts';
 import { buildJob } from '../../runtime/local/job.ts';
 import type { WorldRunStatus } from '../../crds/world-run-status.ts';
 import { digestOf } from '../../crds/manifest.ts';
@@ -8,14 +9,12 @@ import { recordKey } from '../../results/keys.ts';
 import { ANNOTATIONS } from '../identity.ts';
 import type { Decision } from './decision.ts';
 import { recordFor, recordOf, terminalStatus } from './ending.ts';
-import type { Cluster } from './ports.ts';
 import { buildStatus, type StatusFacts } from './status.ts';
-import type { PodView } from '../../runtime/local/pod-state.ts';
 import type { ResultsVerdict, Situation } from './situation.ts';
 import type { LiveRun } from './view.ts';
 import { currentAttempt, type World } from './world.ts';
 import type { Apply } from './context.ts';
-import { ignoreGone } from './gone.ts';
+import { ignoreGone } from '../../kube/gone.ts';
 import { createJob, createService, idsOf, pinProfile, planOf } from './children.ts';
 import { clocksAt, NO_TIMES } from './clocks.ts';
 import { applyVendor, isVendorStep } from '../remote/apply.ts';
@@ -148,16 +147,6 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
     case 'deleteRun':
       return cluster.deleteRun(run).catch(ignoreGone);
   }
-}
-
-/** Deletes a Job whose attempt is over, and lets its pods go soon. */
-export async function stopJob(
-  cluster: Cluster,
-  job: { namespace: string; name: string; uid: string },
-  pods: readonly PodView[],
-): Promise<void> {
-  await cluster.deleteJob(job).catch(ignoreGone);
-  for (const pod of pods) if (pod.jobUid === job.uid) await cluster.hastenPod(pod).catch(ignoreGone);
 }
 
 async function write(ctx: Apply, world: World, status: WorldRunStatus): Promise<void> {

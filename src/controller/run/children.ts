@@ -1,11 +1,12 @@
-import { digestOf } from '../../crds/manifest.ts';
 import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import { isKubeError } from '../../kube/errors.ts';
+import { jobPlan } from '../../runtime/local/attempt-job.ts';
+import { createOrAdopt } from '../../runtime/local/cluster.ts';
 import { buildJob, buildService, type JobPlan } from '../../runtime/local/job.ts';
-import { ANNOTATIONS, childName, clientRunId, inputDigest, LABELS, MANAGER, pinName, runId } from '../identity.ts';
+import { ANNOTATIONS, clientRunId, LABELS, MANAGER, pinName, runId } from '../identity.ts';
 import type { Apply, Installation } from './context.ts';
 import type { Decision } from './decision.ts';
-import { projectJob, type LiveRun } from './view.ts';
+import type { LiveRun } from './view.ts';
 import { currentAttempt, type World } from './world.ts';
 
 /** What a run makes: its pinned profile, its Service, its Jobs. Each by a name that follows from the run alone. */
@@ -57,44 +58,12 @@ export async function pinProfile(ctx: Apply, digest: string, spec: RuntimeProfil
   );
 }
 
-export function planOf(world: World, ctx: Apply, number: number, profile: Profile): JobPlan {
-  const { run } = world;
-  const { installation } = ctx;
-  const ids = idsOf(run, installation);
-  const readable = run.name.length <= 63 ? { [LABELS.runName]: run.name } : {};
-  const podLabels = {
-    [LABELS.managedBy]: MANAGER,
-    [LABELS.runUid]: run.uid,
-    [LABELS.attempt]: String(number),
-    ...readable,
-  };
-  return {
-    name: childName(run, number),
-    namespace: run.namespace,
-    labels: podLabels,
-    podLabels,
-    annotations: {
-      [ANNOTATIONS.templateDigest]: digestOf({ input: inputDigest(run.spec), profile: profile.digest, number }),
-      [ANNOTATIONS.profileDigest]: profile.digest,
-      [ANNOTATIONS.profileName]: profile.name,
-    },
-    owner: { apiVersion: 'worldflux.ai/v1alpha1', kind: 'WorldRun', name: run.name, uid: run.uid },
-    attempt: number,
-    ...ids,
-    run: run.spec,
-    profile: profile.spec,
-    collector:
-      profile.spec.local?.collect === 'Disabled'
-        ? undefined
-        : {
-            image: installation.image,
-            gatewayUrl: installation.gatewayUrl,
-            caPem: installation.caPem,
-            audience: `worldflux-results/${installation.id}/${ids.clientRunId}`,
-          },
-    toolImage: installation.image,
-    serviceName: childName(run),
-  };
+export function planOf({ run }: World, { installation }: Apply, attempt: number, profile: Profile): JobPlan {
+  const { namespace, name, uid, spec } = run;
+  return jobPlan(
+    { installationId: installation.id, ...idsOf(run, installation), namespace, name, uid, attempt, spec, profile },
+    { image: installation.image, gatewayUrl: installation.gatewayUrl, caPem: installation.caPem },
+  );
 }
 
 export async function createService(ctx: Apply, world: World): Promise<void> {
@@ -113,13 +82,15 @@ export async function createJob(
   world: World,
   { number, profile }: Decision & { do: 'createJob' },
 ): Promise<void> {
-  const job = buildJob(planOf(world, ctx, number, profile));
   try {
-    const made = await ctx.cluster.createJob(job);
-    world.memory.seenJob = { uid: made.metadata?.uid ?? '', number };
-    ctx.seen.job(made);
+    const created = await createOrAdopt(ctx.cluster, buildJob(planOf(world, ctx, number, profile)));
+    if (created.is === 'taken') {
+      world.memory.nameTaken = { message: created.message, at: ctx.now() };
+      return;
+    }
+    world.memory.seenJob = { uid: created.job.metadata?.uid ?? '', number };
+    ctx.seen.job(created.job);
   } catch (error) {
-    if (isKubeError(error, 'alreadyExists')) return adoptJob(ctx, world, number, job);
     if (!isRefusal(world, error, ctx.now())) throw error;
   }
 }
@@ -133,22 +104,4 @@ function isRefusal({ run, memory }: World, error: unknown, now: number): boolean
     memory.refusedBy = { message: error.message.slice(0, 900), at: now };
   else return false;
   return true;
-}
-
-/** A Job of our name is there: ours from before a crash, or somebody else's. */
-async function adoptJob(ctx: Apply, world: World, number: number, wanted: ReturnType<typeof buildJob>): Promise<void> {
-  const { run, memory } = world;
-  const name = wanted.metadata!.name!;
-  const found = await ctx.cluster.readJob({ namespace: run.namespace, name });
-  const view = projectJob(found);
-  if (view.runUid === run.uid && view.templateDigest === wanted.metadata!.annotations![ANNOTATIONS.templateDigest]) {
-    memory.seenJob = { uid: view.uid, number };
-    ctx.seen.job(found);
-    return;
-  }
-  const whose = view.runUid === undefined ? 'was not made by this operator' : 'belongs to another run or another spec';
-  memory.nameTaken = {
-    message: `Job ${run.namespace}/${name} ${whose}: delete or rename it, and the run goes on.`,
-    at: ctx.now(),
-  };
 }

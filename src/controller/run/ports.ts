@@ -1,7 +1,8 @@
-import type { V1ConfigMap, V1Job, V1Pod, V1Service } from '@kubernetes/client-node';
+import type { V1ConfigMap } from '@kubernetes/client-node';
 import type { Wire } from '../../kube/resource.ts';
 import type { WorldRunStatus } from '../../crds/world-run-status.ts';
 import type { AttemptKey, AttemptResults, CollectedResult, RunAttempt } from '../../results/contract.ts';
+import type { JobCluster } from '../../runtime/local/cluster.ts';
 import type { PodView } from '../../runtime/local/pod-state.ts';
 import type { ResultSink } from '../../runtime/contract.ts';
 import type { RunRecord } from '../../results/records.ts';
@@ -18,25 +19,13 @@ export interface Ref {
  * The API server, one call a method. Every write first asks whether this process still leads. All methods throw
  * KubeErrors (src/kube/errors.ts).
  */
-export interface Cluster {
+export interface Cluster extends JobCluster {
   /** Server-side apply of the status; `uid` guards against another object of the same name. */
   applyRunStatus(run: Ref & { uid: string }, status: WorldRunStatus): Promise<WorldRun>;
   deleteRun(run: Ref & { uid: string }): Promise<void>;
   /** Puts {@link FINALIZER} on a run, or takes it away; a run that is gone has none, which is a success. */
   setFinalizer(run: Ref & { uid: string }, present: boolean): Promise<WorldRun>;
   readConfigMap(ref: Ref): Promise<Wire<V1ConfigMap>>;
-  createJob(job: Wire<V1Job>): Promise<Wire<V1Job>>;
-  readJob(ref: Ref): Promise<Wire<V1Job>>;
-  /** Pods of a Job as they are now. */
-  readPods(job: { namespace: string; uid: string }): Promise<Wire<V1Pod>[]>;
-  /** Pods go in the background, with their grace period. */
-  deleteJob(job: Ref & { uid: string }): Promise<void>;
-  createService(service: Wire<V1Service>): Promise<void>;
-  /**
-   * Leaves a pod that is being stopped half a minute: its grace period is the time to upload, and that is over. A command
-   * that ignores SIGTERM would hold its GPUs for all of it.
-   */
-  hastenPod(pod: Ref & { uid: string }): Promise<void>;
   /** Without grace: the kubelet that should confirm is not there. */
   forceDeletePod(pod: Ref & { uid: string }): Promise<void>;
   createPin(pin: Wire<V1ConfigMap>): Promise<Wire<V1ConfigMap>>;

@@ -9,9 +9,11 @@ import {
 } from '../../crds/runtime-profile.ts';
 import type { WorldRunSpec } from '../../crds/world-run.ts';
 import type { AttemptStatus, WorldRunStatus } from '../../crds/world-run-status.ts';
-import type { V1ConfigMap, V1Job, V1Node, V1Namespace } from '@kubernetes/client-node';
-import { ANNOTATIONS, FINALIZER, LABELS } from '../identity.ts';
+import type { V1ConfigMap, V1Node, V1Namespace } from '@kubernetes/client-node';
+import { ANNOTATIONS, FINALIZER } from '../identity.ts';
 import { projectSync, type SyncFacts } from '../sync/project.ts';
+
+export { projectJob, type JobView } from '../../runtime/local/job-view.ts';
 import { trackedByGitOps } from './tracked.ts';
 
 /**
@@ -203,56 +205,6 @@ export function projectProfile(object: RuntimeProfile): ProfileView {
     digest: digestOf(object.spec),
     spec: object.spec,
     status: object.status ?? {},
-  };
-}
-
-export interface JobView {
-  uid: string;
-  namespace: string;
-  name: string;
-  /** Uid of the WorldRun that owns it; undefined for a Job that somebody else made. */
-  runUid: string | undefined;
-  templateDigest: string | undefined;
-  profileDigest: string | undefined;
-  profileName: string | undefined;
-  attempt: number;
-  createdAt: string;
-  deleting: boolean;
-  suspended: boolean;
-  /** The Job controller started a pod set; a queue's eviction clears it. */
-  startedAt: string | undefined;
-  active: number;
-  end: { status: 'Complete' | 'Failed'; reason: string; message: string; at: string } | undefined;
-}
-
-export function projectJob(object: Wire<V1Job>): JobView {
-  const meta = object.metadata ?? {};
-  const end = object.status?.conditions?.find(
-    (c) => (c.type === 'Complete' || c.type === 'Failed') && c.status === 'True',
-  );
-  return {
-    uid: meta.uid ?? '',
-    namespace: meta.namespace ?? '',
-    name: meta.name ?? '',
-    runUid: meta.ownerReferences?.find((o) => o.kind === 'WorldRun' && o.controller === true)?.uid,
-    templateDigest: meta.annotations?.[ANNOTATIONS.templateDigest],
-    profileDigest: meta.annotations?.[ANNOTATIONS.profileDigest],
-    profileName: meta.annotations?.[ANNOTATIONS.profileName],
-    attempt: Number(meta.labels?.[LABELS.attempt] ?? 0),
-    createdAt: meta.creationTimestamp ?? '',
-    deleting: meta.deletionTimestamp !== undefined,
-    suspended: object.spec?.suspend === true,
-    startedAt: object.status?.startTime,
-    active: object.status?.active ?? 0,
-    end:
-      end === undefined
-        ? undefined
-        : {
-            status: end.type as 'Complete' | 'Failed',
-            reason: end.reason ?? '',
-            message: end.message ?? '',
-            at: end.lastTransitionTime ?? '',
-          },
   };
 }
 

@@ -56,6 +56,11 @@ export class PodBuilder {
     return this.#status({ [kind]: [...others, status] });
   }
 
+  /** Its Job was deleted, and it was left. */
+  orphaned(): PodBuilder {
+    return this.#meta({ ownerReferences: [] });
+  }
+
   ofJob(uid: string): PodBuilder {
     const name = `pod-of-${uid}-${this.rank}`;
     const ownerReferences = [{ apiVersion: 'batch/v1', kind: 'Job', name: uid, uid, controller: true }];

@@ -1,4 +1,4 @@
-import { isKubeError } from '../../kube/errors.ts';
+import { isKubeError } from './errors.ts';
 
 export function ignoreGone(error: unknown): void {
   // Deleted, or replaced by another object of the same name: either way what was meant is gone.
