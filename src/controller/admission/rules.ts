@@ -150,9 +150,11 @@ function supportAcknowledged({ run, profile, profileName, traits, adapter }: Fac
 
 function capabilityServed({ run, profile, profileName, traits }: Facts): Refusal | undefined {
   if (traits === undefined || run.request === undefined) return undefined;
+  // A runtime that can do nothing at all says better why.
+  if (traits.capabilities.length === 0) return undefined;
   const { capability } = run.request;
   if (traits.capabilities.includes(capability)) return undefined;
-  const can = traits.capabilities.length === 0 ? 'nothing' : traits.capabilities.join(', ');
+  const can = traits.capabilities.join(', ');
   return {
     reason: 'CapabilityNotSupported',
     message: `spec.request.capability: runtime ${profile.runtime} of profile ${profileName} cannot ${capability}; it can ${can}`,
