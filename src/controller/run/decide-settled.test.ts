@@ -4,6 +4,7 @@ import type { OutcomeReason } from '../../crds/vocabulary.ts';
 import { OUTCOME_REASONS } from '../../crds/vocabulary.ts';
 import { ms } from '../../runtime/local/testing/clock.ts';
 import { aJob, type JobBuilder } from '../testing/a-job.ts';
+import { aPod, type PodBuilder } from '../../runtime/local/testing/a-pod.ts';
 import { aRun, type RunBuilder } from '../testing/a-run.ts';
 import { decideSettled } from './decide.ts';
 
@@ -19,8 +20,21 @@ const ended = (reason: OutcomeReason, run = aRun()): RunBuilder =>
     10,
   );
 
-const next = (run: RunBuilder, { now = 20, jobs = [] as JobBuilder[], waitsForSync = false } = {}) =>
-  decideSettled({ now: ms(now), run: run.settled(), jobs: jobs.map((job) => job.view()), pods: [], waitsForSync });
+interface Left {
+  now?: number;
+  jobs?: JobBuilder[];
+  pods?: PodBuilder[];
+  waitsForSync?: boolean;
+}
+
+const next = (run: RunBuilder, { now = 20, jobs = [], pods = [], waitsForSync = false }: Left = {}) =>
+  decideSettled({
+    now: ms(now),
+    run: run.settled(),
+    jobs: jobs.map((job) => job.view()),
+    pods: pods.map((pod) => pod.view()),
+    waitsForSync,
+  });
 
 describe('what is left to do of a run that has ended', () => {
   test('nothing, most of the time', () => {
@@ -37,6 +51,15 @@ describe('what is left to do of a run that has ended', () => {
   ] as const)('a Job that the operator gave up (%s) is deleted', (reason) => {
     expect(next(ended(reason), { jobs: [aJob().started()] })).toMatchObject({ do: 'deleteJob' });
     expect(next(ended(reason), { jobs: [aJob().started().deleting()] })).toEqual({ do: 'nothing' });
+  });
+
+  test('a pod that somebody left without its Job is stopped, once, and one that has ended is left', () => {
+    const run = ended('ChildDeleted');
+    const pod = aPod().running(2).orphaned();
+    expect(next(run, { pods: [aPod().running(2)] })).toEqual({ do: 'nothing' });
+    expect(next(run, { pods: [pod] })).toMatchObject({ do: 'hastenPod' });
+    expect(next(run, { pods: [pod.deleting()] })).toEqual({ do: 'nothing' });
+    expect(next(run, { pods: [pod.phase('Succeeded')] })).toEqual({ do: 'nothing' });
   });
 
   test('a Job that failed by itself comes to its end alone, and stays to be looked at', () => {

@@ -5,7 +5,7 @@ import type { SettledRun } from './view.ts';
 import { currentAttempt, jobUidOf, type World } from './world.ts';
 import { decideStart } from './decide-start.ts';
 import { decideAttempt, decideWithoutJob } from './decide-attempt.ts';
-import { endedByOperator, lingeringPod } from './endings.ts';
+import { endedByOperator, lingeringPod, orphanedPod } from './endings.ts';
 import { vendorAttemptOf } from '../remote/attempt.ts';
 import { decideDeleted } from '../remote/decide-deleted.ts';
 import { decideSubmit } from '../remote/decide-submit.ts';
@@ -67,7 +67,8 @@ export function decideSettled({ now, run, jobs, pods, waitsForSync }: SettledWor
   const alive = jobs.find((job) => !job.deleting && job.end === undefined && endedByOperator(run.reason));
   if (alive !== undefined) return { do: 'deleteJob', job: alive };
   const lingering = endedByOperator(run.reason) ? lingeringPod(pods, now) : undefined;
-  if (lingering !== undefined) return { do: 'hastenPod', pod: lingering };
+  const unwanted = lingering ?? orphanedPod(pods);
+  if (unwanted !== undefined) return { do: 'hastenPod', pod: unwanted };
   // The end of its sync changes its status, and with that it is looked at again.
   if (run.ttlSeconds === undefined || waitsForSync) return { do: 'nothing' };
   const left = run.finishedAt + run.ttlSeconds * 1000 - now;

@@ -27,6 +27,13 @@ export function lingeringPod<P extends PodView>(pods: readonly P[], now: number)
 /** More than what a stopped pod is left, and the clocks of two machines. */
 const LINGER_MS = 40_000;
 
+/** A pod that runs on without a Job, such as after `kubectl delete job --cascade=orphan`: nobody else would ever end it. */
+export function orphanedPod<P extends PodView>(pods: readonly P[]): P | undefined {
+  return pods.find(
+    (pod) => pod.jobUid === undefined && !pod.deleting && (pod.phase === 'Running' || pod.phase === 'Pending'),
+  );
+}
+
 export function endedByOperator(reason: string | undefined): boolean {
   return reason !== undefined && ENDED_BY_OPERATOR.has(reason);
 }
