@@ -191,6 +191,19 @@ describe('outputs that cannot be had', () => {
     ]);
   });
 
+  test('because the connection is lost are the vendor’s failure, whatever the store makes of it', async () => {
+    class Wrapping extends KeepingSink {
+      override async artifact(what: Parameters<KeepingSink['artifact']>[0]) {
+        return super.artifact(what).catch((cause: unknown) => {
+          throw new Error('the store could not write', { cause });
+        });
+      }
+    }
+    const { collect, fake } = await collected({ $file: 'a.bin', size: 200_000 }, { sink: new Wrapping() });
+    fake.faults.add({ on: 'output', cut: 'middle' });
+    await expect(collect()).rejects.toMatchObject({ fault: { kind: 'retryable' } });
+  });
+
   test('because the store fails are the store’s failure', async () => {
     const sink = new KeepingSink();
     sink.artifact = () => Promise.reject(new Error('the disk is full'));
