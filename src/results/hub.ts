@@ -4,6 +4,7 @@ import type { AttemptKey, AttemptResults, CollectedResult, Progress, RunAttempt,
 import { JSON_TYPE, jsonBytes, readJson } from './documents.ts';
 import { logRecordKey, resultKey } from './keys.ts';
 import { isStoreError } from './store/errors.ts';
+import { redact } from '../telemetry/secrets-in-use.ts';
 
 interface Entry {
   runUid: string | undefined;
@@ -13,6 +14,9 @@ interface Entry {
   /** By rank. Never stored, never logged. */
   fingerprints: Map<number, FingerprintSet>;
 }
+
+/** Characters of a metric's name, as the manifest has them. */
+const LONGEST_NAME = 128;
 
 const NOTHING: AttemptResults = { progress: undefined, results: new Map(), logs: new Map() };
 
@@ -65,7 +69,11 @@ export class ResultsHub {
     const entry = this.#entry(key);
     const first = entry.results.get(result.rank);
     if (first !== undefined) return first;
-    const stored = await this.#putOnce(resultKey(key, result.rank), result, signal);
+    // Names of metrics are words of somebody else's code, whichever way they came.
+    const metrics = Object.fromEntries(
+      Object.entries(result.metrics).map(([name, value]) => [redact(name).slice(0, LONGEST_NAME), value]),
+    );
+    const stored = await this.#putOnce(resultKey(key, result.rank), { ...result, metrics }, signal);
     entry.results.set(result.rank, stored);
     this.#changed(key);
     return stored;

@@ -8,7 +8,8 @@ import { formatTerminationMessage } from '../termination-message.ts';
 import type { ArtifactSpec } from './artifact.ts';
 import type { CollectorConfig } from './config.ts';
 import { GatewayClient, RefusedError } from './http.ts';
-import { readMetrics, type Metrics } from './metrics.ts';
+import { readMetrics, withCleanNames, type Metrics } from './metrics.ts';
+import { wordCleaner } from './words.ts';
 import { OutputTree } from './output-tree.ts';
 import { PROGRESS_FILE, readProgress } from './progress.ts';
 import { CollectorState } from './state.ts';
@@ -177,7 +178,8 @@ export class Collector {
   /** Those of rank 0 are the run's. */
   async #metrics(): Promise<Metrics> {
     if (this.#rank > 0) return { metrics: {}, metricsOmitted: 0 };
-    return readMetrics(this.#tree, this.#config.outputs.metricsFile);
+    const metrics = await readMetrics(this.#tree, this.#config.outputs.metricsFile);
+    return withCleanNames(metrics, wordCleaner(this.#fingerprints));
   }
 
   async #series(): Promise<ResultPost['series']> {
@@ -197,6 +199,7 @@ export class Collector {
         reserved: [metricsFile, seriesFile, PROGRESS_FILE],
       },
       uploadSeconds: this.#config.uploadSeconds,
+      clean: wordCleaner(this.#fingerprints),
       signal: this.#giveUp.signal,
     };
   }

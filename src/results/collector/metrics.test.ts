@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { parseMetrics, readMetrics } from './metrics.ts';
+import { fingerprint } from '../../telemetry/fingerprints.ts';
+import { parseMetrics, readMetrics, withCleanNames } from './metrics.ts';
+import { wordCleaner } from './words.ts';
 import { OutputTree } from './output-tree.ts';
 
 const parse = (text: string) => parseMetrics(Buffer.from(text), 'metrics.json');
@@ -70,5 +72,16 @@ describe('metrics.json', () => {
       'metrics.json holds 50000000 bytes, at most 1048576 are read',
     );
     expect(process.memoryUsage().external - before).toBeLessThan(10_000_000);
+  });
+});
+
+it('names hold no secret, neither in metrics nor in what is said of those left out', () => {
+  const token = 'opaque-Value-17';
+  const clean = wordCleaner(fingerprint([Buffer.from(token)]));
+  const parsed = parse(`{"loss": 1, "of ${token}": 2, "password=abc": 3, "${token}": "text"}`);
+  expect(withCleanNames(parsed, clean)).toEqual({
+    metrics: { loss: 1, 'of [redacted]': 2, 'password=[redacted]': 3 },
+    metricsOmitted: 1,
+    metricsProblem: 'left out: [redacted] (a text)',
   });
 });

@@ -1,4 +1,5 @@
 import { OutputError, type OutputTree } from './output-tree.ts';
+import type { Clean } from './words.ts';
 
 export interface Metrics {
   metrics: Record<string, number>;
@@ -20,6 +21,17 @@ export async function readMetrics(tree: OutputTree, path: string): Promise<Metri
     if (!(error instanceof OutputError)) return none(`${path} could not be read`);
     return none(error.kind === 'missing' ? `${path} was not written` : `${path} ${error.message}`);
   }
+}
+
+/** The names are words of the run's own code; two of which nothing else is left become one. */
+export function withCleanNames({ metrics, metricsProblem, ...rest }: Metrics, clean: Clean): Metrics {
+  return {
+    ...rest,
+    metrics: Object.fromEntries(
+      Object.entries(metrics).map(([name, value]) => [clean(name).slice(0, LONGEST_NAME), value]),
+    ),
+    ...(metricsProblem === undefined ? {} : { metricsProblem: clean(metricsProblem) }),
+  };
 }
 
 export function parseMetrics(bytes: Buffer, path: string): Metrics {

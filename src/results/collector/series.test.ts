@@ -4,9 +4,15 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { OutputTree } from './output-tree.ts';
 import { readProgress } from './progress.ts';
+import { fingerprint } from '../../telemetry/fingerprints.ts';
 import { filterSeries, lastStep } from './series.ts';
+import { wordCleaner } from './words.ts';
 
-const signal = new AbortController().signal;
+const token = 'opaque-Value-17';
+const how = {
+  signal: new AbortController().signal,
+  clean: wordCleaner(fingerprint([Buffer.from(token)])),
+};
 let folder: string;
 let tree: OutputTree;
 beforeEach(async () => {
@@ -31,7 +37,7 @@ describe('a series', () => {
       `{"name":"a","value":1,"pad":"${'x'.repeat(5000)}"}`,
     ];
     await series([good[0], bad.join('\n'), '', good[1], good[2]].join('\n'));
-    expect(await filterSeries(tree, 's.jsonl', join(folder, 'copy'), signal)).toEqual({
+    expect(await filterSeries(tree, 's.jsonl', join(folder, 'copy'), how)).toEqual({
       lines: 3,
       dropped: bad.length,
       bytes: Buffer.byteLength(`${good.join('\n')}\n`),
@@ -39,10 +45,30 @@ describe('a series', () => {
     expect(await readFile(join(folder, 'copy'), 'utf8')).toBe(`${good.join('\n')}\n`);
   });
 
+  it('keeps no secret that the run put into a name or beside it', async () => {
+    const key = 'wbx_abcdefgh12345678';
+    await series(
+      [
+        point(1, `loss of ${token}`),
+        point(2, `token=${key}`),
+        `{"step":3,"name":"größe","value":1,"note":"${Buffer.from(token).toString('base64')}","password":"p w"}`,
+        point(4, 'max_tokens=5'),
+      ].join('\n'),
+    );
+    expect(await filterSeries(tree, 's.jsonl', join(folder, 'copy'), how)).toMatchObject({ lines: 4, dropped: 0 });
+    const kept = (await readFile(join(folder, 'copy'), 'utf8')).trim().split('\n');
+    expect(kept.map((line) => JSON.parse(line) as unknown)).toEqual([
+      { step: 1, name: 'loss of [redacted]', value: 1 / 7 },
+      { step: 2, name: 'token=[redacted]', value: 2 / 7 },
+      { step: 3, name: 'größe', value: 1, note: '[redacted]', password: '[redacted]' },
+      { step: 4, name: 'max_tokens=5', value: 4 / 7 },
+    ]);
+  });
+
   it('of many chunks comes out whole', async () => {
     const lines = Array.from({ length: 50_000 }, (_, i) => point(i));
     await series(lines.join('\n'));
-    expect(await filterSeries(tree, 's.jsonl', join(folder, 'copy'), signal)).toMatchObject({
+    expect(await filterSeries(tree, 's.jsonl', join(folder, 'copy'), how)).toMatchObject({
       lines: 50_000,
       dropped: 0,
     });
@@ -51,7 +77,7 @@ describe('a series', () => {
 
   it('without a line end costs no memory', async () => {
     await series(Buffer.alloc(20_000_000, 0x78));
-    expect(await filterSeries(tree, 's.jsonl', join(folder, 'copy'), signal)).toEqual({
+    expect(await filterSeries(tree, 's.jsonl', join(folder, 'copy'), how)).toEqual({
       lines: 0,
       dropped: 1,
       bytes: 0,
@@ -59,7 +85,7 @@ describe('a series', () => {
   });
 
   it('that was not written is none', async () => {
-    expect(await filterSeries(tree, 's.jsonl', join(folder, 'copy'), signal)).toBeUndefined();
+    expect(await filterSeries(tree, 's.jsonl', join(folder, 'copy'), how)).toBeUndefined();
   });
 
   it('tells the last step that is whole', async () => {

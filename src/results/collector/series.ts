@@ -1,6 +1,7 @@
 import { open } from 'node:fs/promises';
 import { LARGEST_SERIES } from '../protocol.ts';
 import { OutputError, type OutputTree } from './output-tree.ts';
+import type { Clean } from './words.ts';
 
 export interface Series {
   bytes: number;
@@ -20,7 +21,7 @@ export async function filterSeries(
   tree: OutputTree,
   path: string,
   copy: string,
-  signal: AbortSignal,
+  { signal, clean }: { signal: AbortSignal; clean: Clean },
 ): Promise<Series | undefined> {
   const found = await tree.openFile(path).catch((error: unknown) => {
     if (error instanceof OutputError) return undefined;
@@ -45,14 +46,14 @@ export async function filterSeries(
         if (!tooLong) line += piece;
         tooLong = line.length > LONGEST_LINE;
         if (i === pieces.length - 1) break;
-        take(tooLong ? undefined : line, series, good);
+        take(tooLong ? undefined : line, clean, series, good);
         line = '';
         tooLong = false;
       }
       await out.write(Buffer.from(good.join(''), 'latin1'));
     }
     const good: string[] = [];
-    if (line.trim() !== '') take(tooLong ? undefined : line, series, good);
+    if (line.trim() !== '') take(tooLong ? undefined : line, clean, series, good);
     await out.write(Buffer.from(good.join(''), 'latin1'));
     return series;
   } finally {
@@ -79,30 +80,58 @@ export async function lastStep(tree: OutputTree, path: string): Promise<number |
   }
 }
 
-function take(line: string | undefined, series: Series, good: string[]): void {
+/** `line` is bytes as latin1, and so is what is kept. */
+function take(line: string | undefined, clean: Clean, series: Series, good: string[]): void {
   if (line?.trim() === '') return;
-  const isGood = line !== undefined && parsePoint(Buffer.from(line, 'latin1').toString('utf8')) !== undefined;
-  const bytes = (line?.length ?? 0) + 1;
-  if (!isGood || series.bytes + bytes > LARGEST_SERIES) {
+  const kept = line === undefined ? undefined : withoutSecrets(line, clean);
+  const bytes = (kept?.length ?? 0) + 1;
+  if (kept === undefined || series.bytes + bytes > LARGEST_SERIES) {
     series.dropped += 1;
     return;
   }
-  good.push(`${line}\n`);
+  good.push(`${kept}\n`);
   series.lines += 1;
   series.bytes += bytes;
 }
 
-function parsePoint(line: string): { step: number | undefined } | undefined {
-  let value: unknown;
+/** Undefined for a line that is no point, or is none any more. */
+function withoutSecrets(line: string, clean: Clean): string | undefined {
+  const text = Buffer.from(line, 'latin1').toString('utf8');
+  const point = parsePoint(text);
+  if (point === undefined) return undefined;
+  const { step, name, value, isBare } = point;
+  if (!isBare) {
+    // Whatever else stands there is kept, and is as much the words of the run's code as the name.
+    const cleaned = clean(text);
+    if (cleaned === text) return line;
+    return parsePoint(cleaned) === undefined ? undefined : Buffer.from(cleaned).toString('latin1');
+  }
+  const cleanName = clean(name);
+  if (cleanName === name) return line;
+  return Buffer.from(JSON.stringify({ step, name: cleanName.slice(0, LONGEST_NAME), value })).toString('latin1');
+}
+
+interface Point {
+  step: number | undefined;
+  name: string;
+  value: number;
+  /** Nothing else stands in the line. */
+  isBare: boolean;
+}
+
+const LONGEST_NAME = 128;
+
+function parsePoint(line: string): Point | undefined {
+  let point: unknown;
   try {
-    value = JSON.parse(line);
+    point = JSON.parse(line);
   } catch {
     return undefined;
   }
-  if (typeof value !== 'object' || value === null) return undefined;
-  const { step, name, value: x } = value as { step?: unknown; name?: unknown; value?: unknown };
-  if (typeof name !== 'string' || name === '' || name.length > 128 || typeof x !== 'number' || !Number.isFinite(x))
-    return undefined;
+  if (typeof point !== 'object' || point === null) return undefined;
+  const { step, name, value, ...more } = point as { step?: unknown; name?: unknown; value?: unknown };
+  if (typeof name !== 'string' || name === '' || name.length > LONGEST_NAME) return undefined;
+  if (typeof value !== 'number' || !Number.isFinite(value)) return undefined;
   if (step !== undefined && (typeof step !== 'number' || !Number.isSafeInteger(step) || step < 0)) return undefined;
-  return { step };
+  return { step, name, value, isBare: Object.keys(more).length === 0 };
 }

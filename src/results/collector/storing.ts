@@ -5,6 +5,7 @@ import { ended, planArtifact, type ArtifactLimits, type ArtifactSpec, type Plann
 import { RefusedError, type GatewayClient } from './http.ts';
 import { OutputError, type OutputTree } from './output-tree.ts';
 import { filterSeries } from './series.ts';
+import type { Clean } from './words.ts';
 import { digest, type Source } from './source.ts';
 import type { CollectorState } from './state.ts';
 import { upload } from './upload.ts';
@@ -15,6 +16,7 @@ export interface StoringContext {
   state: CollectorState;
   limits: ArtifactLimits;
   uploadSeconds: number;
+  clean: Clean;
   /** Aborts when only the result can still be posted. */
   signal: AbortSignal;
 }
@@ -95,7 +97,7 @@ function codeOf(error: unknown): string {
 /** The good lines of the series, in the store; undefined when there is no series, or it could not be stored. */
 export async function storeSeries(context: StoringContext, path: string, copy: string): Promise<ResultPost['series']> {
   try {
-    const series = await filterSeries(context.tree, path, copy, context.signal);
+    const series = await filterSeries(context.tree, path, copy, context);
     if (series === undefined) return undefined;
     const { size } = await stat(copy);
     const source = ownFile(copy, size);
