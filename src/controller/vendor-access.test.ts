@@ -70,7 +70,7 @@ describe('a Secret', () => {
       ready: false,
       message: 'Secret replicate: it has not been read yet',
     });
-    await secrets.settled(profile);
+    await secrets.refresh('replicate');
     expect(secrets.of(profile, runtime)).toMatchObject({
       ready: true,
       io: { credentials: { REPLICATE_API_TOKEN: 'r8_first-value' } },
@@ -80,7 +80,7 @@ describe('a Secret', () => {
 
   it('is read again every minute, and a change is told', async () => {
     const { secrets, asked, changes, answers, stop } = setUp();
-    await secrets.settled(profile);
+    await secrets.refresh('replicate');
     const running = secrets.run();
     await minutes(2.5);
     expect([asked.length, changes.length]).toEqual([4, 1]);
@@ -96,7 +96,7 @@ describe('a Secret', () => {
 
   it('loses its standing at once when the label goes', async () => {
     const { secrets, answers } = setUp();
-    await secrets.settled(profile);
+    await secrets.refresh('replicate');
     answers(() => secret('r8_first-value', '2', {}));
     await secrets.refresh('replicate');
     expect(secrets.stateOf(profile, runtime)).toMatchObject({ state: 'notLabelled' });
@@ -104,7 +104,7 @@ describe('a Secret', () => {
 
   it('serves on while the API server does not answer, and not for ever', async () => {
     const { secrets, answers, stop } = setUp();
-    await secrets.settled(profile);
+    await secrets.refresh('replicate');
     const running = secrets.run();
     answers(() => {
       throw errorFromNetwork('GET /', new Error('connection refused'));
@@ -129,7 +129,7 @@ describe('a Secret', () => {
       [403, 'unreadable'],
     ] as const) {
       const { secrets, answers } = setUp();
-      await secrets.settled(profile);
+      await secrets.refresh('replicate');
       answers(() => {
         throw errorFromStatus('GET /', { code });
       });
@@ -140,7 +140,7 @@ describe('a Secret', () => {
 
   it('is looked for in every text before it is used, and still when it was exchanged', async () => {
     const { secrets, secretsInUse, answers } = setUp();
-    await secrets.settled(profile);
+    await secrets.refresh('replicate');
     answers(() => secret('r8_second-value\n', '2'));
     await secrets.refresh('replicate');
     expect(secretsInUse.mask('a r8_first-value b r8_second-value c')).toBe('a [redacted] b [redacted] c');
@@ -149,13 +149,13 @@ describe('a Secret', () => {
   it('of somebody else is not taken for credentials anywhere', async () => {
     const { secrets, secretsInUse, answers } = setUp();
     answers(() => secret('ordinary words', '1', {}));
-    await secrets.settled(profile);
+    await secrets.refresh('replicate');
     expect(secretsInUse.mask('ordinary words')).toBe('ordinary words');
   });
 
   it('that nobody asks for is forgotten', async () => {
     const { secrets, asked, secretsInUse, stop } = setUp();
-    await secrets.settled(profile);
+    await secrets.refresh('replicate');
     const running = secrets.run();
     await minutes(20);
     const reads = asked.length;

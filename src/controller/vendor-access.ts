@@ -35,7 +35,6 @@ interface Known {
   askedAt: number;
 }
 
-const UNREAD: SecretRead = { found: false, missing: false, why: 'it has not been read yet' };
 const PERIOD_MS = 60_000;
 const READ_MS = 10_000;
 /** Values are used on while the API server does not answer; not for ever, because they may have been revoked. */
@@ -72,12 +71,6 @@ export class VendorSecrets implements VendorAccess {
     return configLines(spec, runtime, this.#lookUp(spec.credentials?.secretRef.name));
   }
 
-  /** Waits until the profile's Secret was read once, so that a start is not taken for a fault. Never rejects. */
-  async settled({ spec }: Pick<ProfileRef, 'spec'>): Promise<void> {
-    const secretName = spec.credentials?.secretRef.name;
-    if (secretName !== undefined && this.#lookUp(secretName) === UNREAD) await this.refresh(secretName);
-  }
-
   /** Reads it now, or waits for the read that is under way. Never rejects. */
   async refresh(secretName: string): Promise<void> {
     const reading = this.#reading.get(secretName) ?? this.#read(secretName);
@@ -102,9 +95,10 @@ export class VendorSecrets implements VendorAccess {
     const now = this.#o.now();
     const known = this.#known.get(secretName);
     if (known === undefined) {
-      this.#known.set(secretName, { read: UNREAD, readAt: now, askedAt: now });
+      const read = { found: false, missing: false, why: 'it has not been read yet' } as const;
+      this.#known.set(secretName, { read, readAt: now, askedAt: now });
       void this.refresh(secretName);
-      return UNREAD;
+      return read;
     }
     known.askedAt = now;
     return known.read;

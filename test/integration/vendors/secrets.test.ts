@@ -128,7 +128,7 @@ async function call(secrets: VendorSecrets, path = endpoint): Promise<string | u
 
 test('a key is read by its name alone, goes to its host, and changes with the Secret', async () => {
   const { secrets, secretsInUse, close } = open();
-  await secrets.settled(profile);
+  await secrets.refresh('replicate');
   expect(await call(secrets)).toBe('Bearer r8_first-of-them');
   expect(await call(secrets, endpoint.replace('127.0.0.1', 'localhost'))).toBeUndefined();
 
@@ -160,7 +160,7 @@ test.each([
   await kit.client.delete(SECRETS, { namespace: kit.namespace, name: 'replicate' });
   await write('replicate', 'r8_first-of-them', labels, annotations);
   const { secrets, close } = open();
-  await secrets.settled(profile);
+  await secrets.refresh('replicate');
   expect(secrets.stateOf(profile, runtime).state).toBe(state);
   expect(secrets.of(profile, runtime).ready).toBe(false);
   await close();
@@ -173,7 +173,7 @@ test('what does not exist is missing, what the chart did not allow is unreadable
     ['gone', 'missing', /there is none of that name in/],
     ['not-listed', 'unreadable', /credentialSecrets/],
   ] as const) {
-    await secrets.settled(profileOf(name));
+    await secrets.refresh(name);
     expect(secrets.stateOf(profileOf(name), runtime)).toEqual({
       state,
       message: expect.stringMatching(words) as string,
