@@ -69,13 +69,14 @@ export class GuardedConnections {
     let sent = false;
     const start = (): void => {
       // The client library takes unanswered requests up again in some cases; whether to repeat is decided above it.
+      watch.signal.throwIfAborted();
       if (sent) throw new HttpError('network', `${method} ${url.host}: the connection was lost`);
       beforeSend?.();
       sent = true;
     };
     const own = ownConnection === true ? new Client(url.origin, this.#client) : undefined;
     try {
-      const answer = await (own ?? this.#agent).compose(askingFirst(start)).request({
+      const request = (own ?? this.#agent).compose(askingFirst(start)).request({
         origin: url.origin,
         path: url.pathname + url.search,
         method,
@@ -87,6 +88,7 @@ export class GuardedConnections {
         // Not for connections of one's own alone: the other side need not wait either.
         ...(own !== undefined && { reset: true }),
       });
+      const answer = await orAborted(request, watch.signal);
       // Whoever reads it sees the error as well; one who lets it go must not end the process with it.
       answer.body.on('error', () => undefined);
       if (own !== undefined) answer.body.once('close', () => void own.destroy());
@@ -105,6 +107,15 @@ export class GuardedConnections {
   async destroy(): Promise<void> {
     await this.#agent.destroy();
   }
+}
+
+/** Undici hears of an abort when it comes to the request: one that waits for a name or a connection would wait on. */
+function orAborted<T>(request: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const end = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', end, { once: true });
+    void request.then(resolve, reject).finally(() => signal.removeEventListener('abort', end));
+  });
 }
 
 /** Undici calls `onRequestStart` in the turn in which it writes, on a connection that stands; a throw takes it back. */

@@ -180,4 +180,30 @@ describe('GuardedHttp', () => {
     const gone = { size: 10, open: () => Promise.reject(new Error('no such object')) };
     expect((await failure(http.send({ method: 'PUT', url, body: gone, signal }))).kind).toBe('body');
   });
+
+  it('ends in time while it waits for a connection or a name, and is not sent afterwards', async () => {
+    const hanging: ServerResponse[] = [];
+    const seen: string[] = [];
+    const { url } = await serve((request, response) => {
+      seen.push(request.url ?? '');
+      if (request.url === '/first') hanging.push(response);
+      else response.end();
+    });
+    const http = new GuardedHttp(open, { connections: 1 });
+    clean.push(() => http.close());
+    const first = http.send({ method: 'GET', url: `${url}/first`, signal });
+    await expect.poll(() => hanging.length).toBe(1);
+    const queued = await failure(http.send({ method: 'POST', url: `${url}/queued`, signal, timeoutMs: 20 }));
+    expect([queued.kind, queued.inDoubt]).toEqual(['timeout', false]);
+    hanging[0]!.end();
+    await first;
+    await http.send({ method: 'GET', url: `${url}/last`, signal });
+    expect(seen).toEqual(['/first', '/last']);
+
+    const silent = client(open, new UrlGuard(open, (() => undefined) as never));
+    const stop = new AbortController();
+    const nameless = failure(silent.send({ method: 'GET', url: 'http://name.test/', signal: stop.signal }));
+    stop.abort();
+    expect((await nameless).kind).toBe('aborted');
+  });
 });

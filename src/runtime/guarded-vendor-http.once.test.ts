@@ -186,6 +186,12 @@ describe('a request that is sent once', () => {
     expect(plainText.count('POST')).toBe(0);
   });
 
+  it('certainly did not happen when the time was over before there was a connection', async () => {
+    const silent = (() => undefined) as never;
+    const { http } = vendor({ resolve: silent, policy: { request: { timeoutSeconds: 0.05 } } });
+    expect((await rejected(http.fetch(create())('http://name.test/', post()))).kind).toBe('retryable');
+  });
+
   it('goes on a connection of its own, so that one which the other side has just given up is no doubt', async () => {
     // Every kept connection is cut the moment something arrives on it for the second time.
     const server = await listen((received, socket, connection) => {
