@@ -40,6 +40,7 @@ import { ResultsReading, resultsApiHost } from './results-reading.ts';
 import { Retention } from './retention.ts';
 import { RunController } from './run/controller.ts';
 import type { ProfileView } from './run/view.ts';
+import { RunEvents } from './run-events.ts';
 import { MeteredCluster, RunMetrics } from './run-metrics.ts';
 import { servingCertificate } from './serving-certificate.ts';
 import { Sync } from './sync/wiring.ts';
@@ -127,12 +128,21 @@ export async function runOperator(
     log.debug({ sink, err: error }, 'a provider event was lost');
   };
   const providerHealth = new ProviderHealth();
+  const runEvents = new RunEvents({
+    store,
+    caches,
+    installation: id,
+    onLost: (error) => lost('runs', error),
+    now: Date.now,
+  });
+  runEvents.start();
   const spans = await openSpans({ endpoint: options['otlp-endpoint'], onLost: (error) => lost('spans', error) });
   const providerEvents = new ProviderEvents({
     sinks: [
       new LogSink(log),
       new ProviderMetrics(metrics.registry, [...RUNTIME_NAMES, WORLDFLUX]),
       providerHealth,
+      runEvents,
       ...spans.sinks,
     ],
     redact,
@@ -251,6 +261,9 @@ export async function runOperator(
     settings: options,
   });
   hub.onChange((key) => runs.onResult(key.clientRunId));
+  caches.profiles.subscribe((change) => {
+    if (change.type === 'deleted') providerHealth.forget(change.old.name);
+  });
   providerHealth.onChange((profile) => {
     profileQueue.add(profile);
     const view = caches.profiles.get(profile);
@@ -356,6 +369,7 @@ export async function runOperator(
       results.close(),
       vendorRuns.close(),
       spans.close(),
+      runEvents.close(),
       events.stop(AbortSignal.timeout(2000)),
     ]);
     await client.close();

@@ -1,11 +1,17 @@
 import type { RunAttempt } from './contract.ts';
 
+/** A run without its attempts. */
+export type RunKey = Pick<RunAttempt, 'clientRunId' | 'runUid'>;
+
 /** Where everything of a run lies in the store; the first segment is the clientRunId. */
 
 export const runPrefix = (clientRunId: string): string => `${clientRunId}/`;
 export const recordKey = (clientRunId: string): string => `${clientRunId}/run.json`;
 export const attemptPrefix = ({ clientRunId, runUid, attempt }: RunAttempt): string =>
   `${clientRunId}/${runUid}/attempts/${attempt}/`;
+/** A run's calls to vendors, one JSON line each, over all attempts; put together from the segments when it has ended. */
+export const providerEventsKey = (key: RunKey): string => `${key.clientRunId}/${key.runUid}/provider-events.jsonl`;
+export const providerEventSegmentPrefix = (key: RunKey): string => `${key.clientRunId}/${key.runUid}/provider-events/`;
 export const rankPrefix = (key: RunAttempt, rank: number): string => `${attemptPrefix(key)}rank-${rank}/`;
 export const resultKey = (key: RunAttempt, rank: number): string => `${rankPrefix(key, rank)}result.json`;
 export const logKey = (key: RunAttempt, rank: number): string => `${rankPrefix(key, rank)}log.txt`;

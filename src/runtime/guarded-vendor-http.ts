@@ -306,6 +306,7 @@ class Call {
         method: this.#request.method,
         target: origin + pathname,
         capability: capability ?? 'unknown',
+        healthCheck: this.#operation.class === 'health',
         ...(this.#status !== undefined && { statusCode: this.#status }),
         ...(runId !== undefined && { runId }),
       });
