@@ -111,7 +111,7 @@ export class Driver {
     if (entry.end === undefined) return this.#follow(entry, entry.handle);
     if (entry.result === undefined) return this.#collect(entry, entry.handle, entry.end);
     await this.#effect(() => runtime.teardown(entry.handle!, this.#process.io()));
-    return this.#record(entry, 'done', { done: outcomeOf(entry.end) });
+    return this.#record(entry, 'done', { done: outcomeOf(entry.end, entry.stop) });
   }
 
   async #intend(entry: Entry, plan: Plan): Promise<void> {
@@ -244,8 +244,10 @@ function delayAfter(error: RuntimeError): number {
   }
 }
 
-function outcomeOf(end: NonNullable<Entry['end']>): Outcome {
-  return end.at === 'gone' ? 'lost' : end.outcome;
+function outcomeOf(end: NonNullable<Entry['end']>, stop: Entry['stop']): Outcome {
+  // What was torn down may leave nothing behind.
+  if (end.at === 'gone') return stop === undefined ? 'lost' : 'cancelled';
+  return end.outcome;
 }
 
 function byMark({ context }: Entry, found: readonly FoundWork[]): FoundWork | undefined {
