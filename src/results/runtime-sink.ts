@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { StoredArtifact } from '../crds/world-run-status.ts';
 import { Redactor } from '../telemetry/redaction.ts';
+import { secretsInUse } from '../telemetry/secrets-in-use.ts';
 import type { RunAttempt, RunStore } from './contract.ts';
 import { artifactKey, logKey } from './keys.ts';
 import type { ResultsHub } from './hub.ts';
@@ -31,11 +32,11 @@ export class RuntimeSink {
     this.#o = options;
   }
 
-  /** Patterns of secrets are replaced on the way. Answers the log's key. */
+  /** Secrets are replaced on the way: a vendor may repeat the token that it was sent. Answers the log's key. */
   async log(text: AsyncIterable<Buffer>): Promise<string> {
     const { store, hub, attempt, signal } = this.#o;
     const path = logKey(attempt, 0);
-    const redactor = new Redactor();
+    const redactor = new Redactor(secretsInUse.fingerprints());
     async function* redacted(): AsyncGenerator<Buffer> {
       for await (const chunk of text) yield redactor.push(chunk);
       yield redactor.flush();

@@ -22,15 +22,18 @@ export const SHORTEST_SECRET = WINDOWS[0];
 const LONGEST_VALUE = 16 * 1024;
 export const MOST_ENTRIES = 8192;
 
-/** Fingerprints of the values and their encodings: base64 (both alphabets, any alignment), URL, JSON, hex. */
-export function fingerprint(values: Iterable<Buffer>): FingerprintSet {
+/**
+ * Fingerprints of the values and their encodings: base64 (both alphabets, any alignment), URL, JSON, hex. At most `most`: a
+ * set that is sent over the network is bounded.
+ */
+export function fingerprint(values: Iterable<Buffer>, most = MOST_ENTRIES): FingerprintSet {
   const salt = randomBytes(32);
   const base = (randomBytes(4).readUInt32LE() | 1) >>> 0;
   const entries = new Map<string, FingerprintSet['entries'][number]>();
   for (const value of values) {
     for (const form of encodings(value.subarray(0, LONGEST_VALUE))) {
       for (const window of windows(form)) {
-        if (entries.size >= MOST_ENTRIES) break;
+        if (entries.size >= most) break;
         const strong = strongHash(salt, window);
         entries.set(strong, { length: window.length, rolling: rollingHash(base, window), strong });
       }

@@ -1,5 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { Redactor } from './redaction.ts';
 import { redact, SecretsInUse, secretsInUse, withoutSecrets } from './secrets-in-use.ts';
 
 const holding = (...values: string[]): SecretsInUse => {
@@ -9,6 +10,20 @@ const holding = (...values: string[]): SecretsInUse => {
 };
 
 describe('values of Secrets in use', () => {
+  it('are taken out of streams as well, each as long as its owner has it', () => {
+    const secrets = holding('opaque-first-value');
+    const cleaned = (text: string): string => {
+      const redactor = new Redactor(secrets.fingerprints());
+      return Buffer.concat([redactor.push(Buffer.from(text)), redactor.flush()]).toString();
+    };
+    expect(cleaned('say opaque-first-value')).toBe('say [redacted]');
+    for (let n = 0; n < 500; n += 1)
+      secrets.add([`opaque-value-of-namespace-${n}-abcdefghijklmnop`], `secret/${n}/key`);
+    expect(cleaned('say opaque-value-of-namespace-499-abcdefghijklmnop')).toBe('say [redacted]');
+    secrets.remove('secret/a/b');
+    expect(cleaned('say opaque-first-value')).toContain('first');
+  });
+
   it('are taken out of the words of others, wherever they stand', () => {
     expect(holding('correct horse battery').mask('the key correct horse battery is not accepted')).toBe(
       'the key [redacted] is not accepted',

@@ -1,4 +1,4 @@
-import { encodings } from './fingerprints.ts';
+import { encodings, fingerprint, type FingerprintSet } from './fingerprints.ts';
 import { REDACTED, redactText } from './redaction.ts';
 
 /** Shorter ones would hide ordinary words. Characters, of a value and of each of its encodings alike. */
@@ -15,6 +15,7 @@ export class SecretsInUse {
   readonly #values = new Map<string, string[]>();
   /** Encodings by their first {@link SHORTEST} characters: searching a text costs the same however many there are. */
   #forms = new Map<string, string[]>();
+  #fingerprints: FingerprintSet | undefined;
 
   /**
    * Values of one owner, such as `secret/worldflux-system/replicate`. Those that it had before are still looked for:
@@ -47,8 +48,16 @@ export class SecretsInUse {
     return copied === 0 ? text : out.join('') + text.slice(copied);
   }
 
+  /** For streams, which are searched in pieces. */
+  fingerprints(): FingerprintSet {
+    const values = [...this.#values.values()].flat().map((value) => Buffer.from(value));
+    this.#fingerprints ??= fingerprint(values, Infinity);
+    return this.#fingerprints;
+  }
+
   #index(): void {
     this.#forms = new Map();
+    this.#fingerprints = undefined;
     for (const value of [...this.#values.values()].flat()) {
       for (const form of encodings(Buffer.from(value)).map((bytes) => bytes.toString('utf8'))) {
         if (form.length < SHORTEST || form.trim() === '') continue;

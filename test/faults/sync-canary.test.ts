@@ -6,7 +6,7 @@ import { aRun } from '../../src/controller/testing/a-run.ts';
 import { UploadSet } from '../../src/upstream/upload-set.ts';
 import { nested, plain, renamed } from '../fakes/worldflux/dialects.ts';
 import { TEST_KEY } from '../fakes/worldflux/server.ts';
-import { patternRedactor } from '../../src/controller/sync/redactor.ts';
+import { ownRedactor } from '../../src/controller/sync/redactor.ts';
 import { baseManifest, SyncWorld, until } from './sync/world.ts';
 
 /** A run full of things that must not leave, and a server that keeps every byte that arrives. */
@@ -168,7 +168,7 @@ describe('UploadSet', () => {
     ['a pod spec', { pod: { spec: {} } }],
     ['env values', { env: { A: 'b' } }],
   ])('cannot hold %s', (_, more) => {
-    expect(() => UploadSet.fromManifest({ ...baseManifest(id, 'r'), ...more }, patternRedactor)).toThrow(
+    expect(() => UploadSet.fromManifest({ ...baseManifest(id, 'r'), ...more }, ownRedactor)).toThrow(
       /Unrecognized key/,
     );
   });
@@ -176,15 +176,15 @@ describe('UploadSet', () => {
   it('cannot hold the value of an environment variable', () => {
     const manifest = baseManifest(id, 'r');
     const environment = [{ name: 'A', source: 'literal', value: 'b' }];
-    expect(() => UploadSet.fromManifest({ ...manifest, environment }, patternRedactor)).toThrow(/Unrecognized key/);
+    expect(() => UploadSet.fromManifest({ ...manifest, environment }, ownRedactor)).toThrow(/Unrecognized key/);
   });
 
   it('cannot hold a metric that is no finite number', () => {
-    expect(() => UploadSet.fromManifest({ ...baseManifest(id, 'r'), metrics: { a: 'text' } }, patternRedactor)).toThrow(
+    expect(() => UploadSet.fromManifest({ ...baseManifest(id, 'r'), metrics: { a: 'text' } }, ownRedactor)).toThrow(
       /expected number/,
     );
     expect(() =>
-      UploadSet.fromManifest({ ...baseManifest(id, 'r'), metrics: { a: Number.NaN } }, patternRedactor),
+      UploadSet.fromManifest({ ...baseManifest(id, 'r'), metrics: { a: Number.NaN } }, ownRedactor),
     ).toThrow(/expected number/);
   });
 
@@ -196,7 +196,7 @@ describe('UploadSet', () => {
       metrics: { [`loss/${token}`]: 1 },
       runtime: { note: `Bearer ${token}` },
     };
-    const set = UploadSet.fromManifest(manifest, patternRedactor);
+    const set = UploadSet.fromManifest(manifest, ownRedactor);
     expect(set.manifest).not.toContain(token);
     expect(set.manifest).toContain(manifest.input_digest);
     expect(UploadSet.fromBytes(set.manifest).manifestDigest).toBe(set.manifestDigest);
@@ -206,7 +206,7 @@ describe('UploadSet', () => {
     const cut = `${'x'.repeat(496)} password=[red`;
     const name = `${'y'.repeat(115)} token=abc1234`.slice(0, 128);
     const manifest = { ...baseManifest(id, 'r'), command: [cut.slice(0, 512)], metrics: { [name]: 1 } };
-    const sent = UploadSet.fromManifest(manifest, patternRedactor).manifest;
+    const sent = UploadSet.fromManifest(manifest, ownRedactor).manifest;
     expect(sent).toContain('x'.repeat(496));
     expect(sent).not.toContain('abc1234');
   });
@@ -226,7 +226,7 @@ describe('UploadSet', () => {
     };
     const artifacts = [entry, { ...entry, name: 'b', commit: false }, { ...entry, name: 'c', state: 'Missing' }];
     expect(
-      UploadSet.fromManifest({ ...baseManifest(id, 'r'), artifacts }, patternRedactor).artifacts.map(
+      UploadSet.fromManifest({ ...baseManifest(id, 'r'), artifacts }, ownRedactor).artifacts.map(
         ({ name }) => name,
       ),
     ).toEqual(['a']);

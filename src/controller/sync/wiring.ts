@@ -10,7 +10,7 @@ import { KubeSyncCluster } from './kube-cluster.ts';
 import { planSync } from './plan.ts';
 import { systemClock, type SyncObserver, type SyncProfile, type SyncRun } from './ports.ts';
 import { SyncQueue } from './queue.ts';
-import { patternRedactor } from './redactor.ts';
+import { ownRedactor } from './redactor.ts';
 
 /** The sync queue as a part of the operator: fed from its caches while it leads, seen in its metrics and its log. */
 
@@ -76,7 +76,7 @@ export class Sync {
     const queue = new SyncQueue({
       store,
       cluster: new KubeSyncCluster(client, assertLeader),
-      redactor: patternRedactor,
+      redactor: ownRedactor,
       clock: systemClock,
       observer: this.#observer,
       events: this.#o.events,

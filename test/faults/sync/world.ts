@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { patternRedactor } from '../../../src/controller/sync/redactor.ts';
+import { ownRedactor } from '../../../src/controller/sync/redactor.ts';
 import { uuid5 } from '../../../src/controller/identity.ts';
 import {
   systemClock,
@@ -267,7 +267,7 @@ export class SyncWorld {
     return new SyncQueue({
       store: mortal(this.store, life),
       cluster: mortalCluster(this, life),
-      redactor: patternRedactor,
+      redactor: ownRedactor,
       clock: {
         now: () => this.clock.now(),
         after: (ms, call) => this.clock.after(ms, () => (life.dead ? undefined : call())),
