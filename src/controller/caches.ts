@@ -57,7 +57,13 @@ export function makeCaches(installation: string, onListenerError: (error: unknow
       indexes: {
         uid: (run) => [run.uid],
         // Settled runs are found by name alone: indexing ten thousand of them costs memory for nothing.
-        profile: (run) => (run.state === 'live' ? [run.spec.runtimeProfileRef?.name ?? DEFAULT_PROFILE] : []),
+        profile: (run) =>
+          run.state === 'live'
+            ? [
+                run.spec.runtimeProfileRef?.name ?? DEFAULT_PROFILE,
+                ...(run.spec.fallbackProfileRefs ?? []).map(({ name }) => name),
+              ]
+            : [],
         namespace: (run) => (run.state === 'live' ? [run.namespace] : []),
         work: (run) => {
           const open = run.state === 'live' ? openAttempt(run) : undefined;

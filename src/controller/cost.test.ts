@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { AttemptStatus } from '../crds/world-run-status.ts';
-import { actualCostUSD, ceilingUSD, dearestUSD, requestsSent, spentUSD, usedUntil } from './cost.ts';
+import { actualCostUSD, ceilingUSD, elsewhereOf, requestsSent, spentUSD, usedUntil } from './cost.ts';
 import { formatUSD, parseUSD, timesSeconds } from './money.ts';
 import { aPaidProfile, aProfile } from './testing/a-profile.ts';
 import { aRun } from './testing/a-run.ts';
@@ -112,13 +112,28 @@ describe('the most that a run can cost', () => {
     ).toBeUndefined();
   });
 
-  test('with fallbacks: the dearest', () => {
+  test('with a fallback: what the profile before has taken comes on top, at its own price', () => {
     const dear = aPaidProfile()
-      .asking({ pricing: { usdPerSecond: '0.01' } })
+      .asking({ pricing: { usdPerSecond: '0.1', usdPerRequest: '5' } })
       .spec();
-    const { spec } = hour.live();
-    expect(dearestUSD(spec, [paid, dear, aProfile().spec()])).toBe(36_000_000n);
-    expect(dearestUSD(spec, [aProfile().spec()])).toBeUndefined();
+    const run = hour.retrying(2).live();
+    // A minute and a request there; one more request here.
+    const status = { attempts: [bought(1, { profile: 'dear' })], attemptCount: 1 };
+    const elsewhere = elsewhereOf({ spec: run.spec, status }, { name: 'paid', spec: paid }, () => dear);
+    expect(elsewhere).toEqual({ used: { seconds: 60, requests: 1 }, usd: 11_000_000n });
+    expect(ceilingUSD(run.spec, paid, status, elsewhere)).toBe(11_000_000n + 3_600_000n + 500_000n);
+    expect(actualCostUSD(run.spec, paid, { seconds: 100, requests: 2 }, { elsewhere })).toBe('11.5400');
+  });
+
+  test('profiles that were passed over have taken nothing', () => {
+    const attempts = [
+      { number: 1, profile: 'dear', counted: false, reason: 'ProfileNotReady', finishedAt: '2026-01-01T00:00:00Z' },
+    ];
+    const run = { spec: hour.live().spec, status: { attempts, attemptCount: 1 } };
+    expect(elsewhereOf(run, { name: 'paid', spec: paid }, () => paid)).toEqual({
+      used: { seconds: 0, requests: 0 },
+      usd: 0n,
+    });
   });
 });
 
@@ -132,12 +147,12 @@ describe('what a run did cost', () => {
 
   test('what the runtime reports of the last attempt wins, and the attempts before stay', () => {
     const used = { seconds: 100, requests: 2 };
-    expect(actualCostUSD(spec, paid, used, { usd: 7, seconds: 40 })).toBe('7.5600');
-    expect(actualCostUSD(spec, aProfile().spec(), used, { usd: 0.25, seconds: 100 })).toBe('0.2500');
+    expect(actualCostUSD(spec, paid, used, { reported: { usd: 7, seconds: 40 } })).toBe('7.5600');
+    expect(actualCostUSD(spec, aProfile().spec(), used, { reported: { usd: 0.25, seconds: 100 } })).toBe('0.2500');
   });
 
   test.each([Number.NaN, -1, Infinity])('a report of %d is none', (usd) => {
-    expect(actualCostUSD(spec, paid, { seconds: 10, requests: 1 }, { usd, seconds: 10 })).toBe('0.5100');
+    expect(actualCostUSD(spec, paid, { seconds: 10, requests: 1 }, { reported: { usd, seconds: 10 } })).toBe('0.5100');
   });
 
   test('requests of attempts that are no longer listed count as sent', () => {

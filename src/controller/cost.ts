@@ -42,18 +42,49 @@ export function requestsSent({ attempts = [], attemptCount = 0 }: Attempts): num
   return attempts.filter((a) => a.intent !== undefined).length + Math.max(0, attemptCount - attempts.length);
 }
 
+/** What attempts under other profiles than the present one have used, at their own prices. */
+export interface Elsewhere {
+  used: Used;
+  usd: MicroUSD;
+}
+export const NOWHERE: Elsewhere = { used: { seconds: 0, requests: 0 }, usd: 0n };
+
+/** `specOf`: a profile by its name; the present one stands for those that are gone. */
+export function elsewhereOf(
+  run: { spec: WorldRunSpec; status: Attempts },
+  present: { name: string; spec: RuntimeProfileSpec },
+  specOf: (name: string) => RuntimeProfileSpec | undefined,
+): Elsewhere {
+  const total = { used: { ...NOWHERE.used }, usd: 0n };
+  for (const attempt of run.status.attempts ?? []) {
+    const { profile, intent, startedAt, podSetStartedAt, finishedAt } = attempt;
+    if (profile === undefined || profile === present.name) continue;
+    const began = Date.parse(intent?.recordedAt ?? podSetStartedAt ?? startedAt ?? '');
+    const seconds = Math.max(0, (Date.parse(finishedAt ?? '') - began) / 1000) || 0;
+    const used = { seconds, requests: intent === undefined ? 0 : 1 };
+    total.used.seconds += used.seconds;
+    total.used.requests += used.requests;
+    total.usd += priceOf(run.spec, specOf(profile) ?? present.spec)?.(used) ?? 0n;
+  }
+  return total;
+}
+
 /**
  * The most that a run can cost in all: its clocks run to their end, and every try that it has left is bought. The
  * clocks add up over attempts, so that retries cannot multiply them; requests have no such bound, so those that
- * suspended attempts have sent come on top.
+ * suspended attempts have sent come on top, and so does what was bought under other profiles.
  */
 export function ceilingUSD(
   run: WorldRunSpec,
   profile: RuntimeProfileSpec,
   status: Attempts & Pick<WorldRunStatus, 'uncountedAttempts'> = {},
+  elsewhere: Elsewhere = NOWHERE,
 ): MicroUSD | undefined {
+  const price = priceOf(run, profile);
+  if (price === undefined) return undefined;
   const seconds = run.timeouts.startupSeconds + run.timeouts.runSeconds;
-  return priceOf(run, profile)?.({ seconds, requests: requestsSent(status) + triesLeft(run, status) });
+  const requests = requestsSent(status) - elsewhere.used.requests + triesLeft(run, status);
+  return price({ seconds, requests: Math.max(0, requests) }) + elsewhere.usd;
 }
 
 function triesLeft(
@@ -62,12 +93,6 @@ function triesLeft(
 ): number {
   const uncounted = Math.max(uncountedAttempts, attempts.filter((a) => a.counted === false).length);
   return Math.max(0, run.retry.maxAttempts - Math.max(0, attemptCount - uncounted));
-}
-
-/** The most that a run which may use any of these profiles can cost: the dearest of them, or undefined without any price. */
-export function dearestUSD(run: WorldRunSpec, profiles: readonly RuntimeProfileSpec[]): MicroUSD | undefined {
-  const ceilings = profiles.map((profile) => ceilingUSD(run, profile)).filter((ceiling) => ceiling !== undefined);
-  return ceilings.length === 0 ? undefined : ceilings.reduce((a, b) => (a > b ? a : b));
 }
 
 /** What a run did cost, or has cost so far. */
@@ -83,13 +108,17 @@ export function actualCostUSD(
   run: WorldRunSpec,
   profile: RuntimeProfileSpec,
   used: Used,
-  reported?: { usd: number; seconds: number },
+  { reported, elsewhere = NOWHERE }: { reported?: { usd: number; seconds: number }; elsewhere?: Elsewhere } = {},
 ): string | undefined {
   const price = priceOf(run, profile);
-  if (reported === undefined || !Number.isFinite(reported.usd) || reported.usd < 0)
-    return price === undefined ? undefined : formatUSD(price(used));
-  const before = { seconds: Math.max(0, used.seconds - reported.seconds), requests: Math.max(0, used.requests - 1) };
-  return formatUSD(parseUSD(reported.usd.toFixed(6)) + (price?.(before) ?? 0n));
+  const known = reported !== undefined && Number.isFinite(reported.usd) && reported.usd >= 0 ? reported : undefined;
+  if (price === undefined && known === undefined) return undefined;
+  const here = {
+    seconds: Math.max(0, used.seconds - elsewhere.used.seconds - (known?.seconds ?? 0)),
+    requests: Math.max(0, used.requests - elsewhere.used.requests - (known === undefined ? 0 : 1)),
+  };
+  const last = known === undefined ? 0n : parseUSD(known.usd.toFixed(6));
+  return formatUSD(last + (price?.(here) ?? 0n) + elsewhere.usd);
 }
 
 /**

@@ -23,7 +23,8 @@ export interface Runtime {
 
   /**
    * One line a check; a line at level `error` blocks runs. Called about once a minute and after a change of the profile
-   * or its Secret. Reaching the vendor must cost nothing there.
+   * or its Secret. Reaching the vendor must cost nothing there. One that does not answer (`retryable`, `throttled`,
+   * `budget`) is thrown, not told in a line: the controller says whether that has lasted.
    */
   doctor(profile: ProfileRef, io: RuntimeIo): Promise<DoctorLine[]>;
 

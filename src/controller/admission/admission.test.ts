@@ -131,9 +131,9 @@ describe('the cap of a day', () => {
     });
     await operators.release('dear', usd('2'));
     expect(operators.woken).toEqual(['next']);
-    expect(operators.of('next')).toEqual({ granted: true, pending: true });
+    expect(operators.of('next')).toEqual({ granted: true, pending: true, profile: 'paid' });
     expect(await operators.request('next', usd('5'))).toEqual(GRANTED);
-    expect(operators.of('next')).toEqual(GRANTED);
+    expect(operators.of('next')).toEqual({ granted: true, profile: 'paid' });
   });
 
   test('leaves no room for what nobody knows: a run that is gone without a word stays charged', async () => {
@@ -199,7 +199,7 @@ describe('one run is charged once', () => {
     await operators.request('r', usd('6'));
     operators.restart();
     operators.restore('r');
-    expect(operators.of('r')).toEqual(GRANTED);
+    expect(operators.of('r')).toEqual({ granted: true, profile: 'paid' });
     expect(await operators.request('next', usd('5'))).toMatchObject(NO_ROOM);
     await operators.release('r', usd('1'));
     expect(await operators.request('next', usd('5'))).toEqual(GRANTED);

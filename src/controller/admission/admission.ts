@@ -43,8 +43,9 @@ export class Admission {
 
   /** Undefined for a run that holds nothing. */
   of(uid: string): Reservation | undefined {
-    if (!this.#ledger.holds(uid)) return undefined;
-    return this.#o.spend.isDurable(uid) ? { granted: true } : { granted: true, pending: true };
+    const profile = this.#ledger.heldAt(uid);
+    if (profile === undefined) return undefined;
+    return this.#o.spend.isDurable(uid) ? { granted: true, profile } : { granted: true, pending: true, profile };
   }
 
   /** Never throws: without the run store a run that is charged waits. */

@@ -24,11 +24,18 @@ export interface Limits {
   maxCostUSDPerNamespacePerDay: MicroUSD | undefined;
 }
 
+/** `profile`: where the place is held, or waited for. */
 export type Reservation =
   /** `pending`: what the run may cost is not yet in the run store; nothing may be created. */
-  | { granted: true; pending?: true }
+  | { granted: true; pending?: true; profile?: string }
   /** `until`: ask again then, though nobody wakes the run; milliseconds since the epoch. */
-  | { granted: false; reason: 'ConcurrencyLimit' | 'DailyCostLimit'; message: string; until?: number };
+  | {
+      granted: false;
+      reason: 'ConcurrencyLimit' | 'DailyCostLimit';
+      message: string;
+      until?: number;
+      profile?: string;
+    };
 
 /** A run that was admitted before this process led: what it may cost was charged then. */
 export type HeldClaim = Omit<Claim, 'ceiling'>;
@@ -124,6 +131,11 @@ export class AdmissionLedger {
       this.#books.set(profile, book);
     }
     return book;
+  }
+
+  /** The profile whose place a run holds. */
+  heldAt(uid: string): string | undefined {
+    return this.holds(uid) ? this.#byUid.get(uid)?.profile : undefined;
   }
 
   /** True from the grant until the release. */

@@ -11,17 +11,22 @@ import type { Refusal } from './rules.ts';
 /** WorldForge's words for what negotiation finds. */
 export type Readiness = 'ready' | 'missing-config' | 'missing-dependency' | 'unsupported' | 'not-registered';
 
-export type Candidate =
-  | { name: string; readiness: 'ready' }
-  /** Only another run would be right for this profile. */
-  | { name: string; readiness: 'unsupported'; reason: RefusedReason; message: string }
-  | {
-      name: string;
-      readiness: 'missing-config' | 'missing-dependency' | 'not-registered';
-      reason: WaitingReason;
-      message: string;
-    };
-export type Skipped = Exclude<Candidate, { readiness: 'ready' }>;
+/** Only another run would be right for this profile. */
+interface Unsupported {
+  name: string;
+  readiness: 'unsupported';
+  reason: RefusedReason;
+  message: string;
+}
+/** It may take the run later. */
+interface Away {
+  name: string;
+  readiness: 'missing-config' | 'missing-dependency' | 'not-registered';
+  reason: WaitingReason;
+  message: string;
+}
+export type Skipped = Unsupported | Away;
+export type Candidate = { name: string; readiness: 'ready' } | Skipped;
 
 /** What is known of a profile that a run names. */
 export interface ProfileFacts {
@@ -38,12 +43,22 @@ export interface ProfileFacts {
   degraded: string | undefined;
 }
 
+/** A profile that is not there. */
+export const UNKNOWN_PROFILE: Omit<ProfileFacts, 'name'> = {
+  found: false,
+  refusal: undefined,
+  ready: { ready: false, configured: false, message: '' },
+  credentials: { ready: true },
+  degraded: undefined,
+};
+
 export function assess({ name, found, refusal, ready, credentials, degraded }: ProfileFacts): Candidate {
   if (!found) {
     const message = `there is no RuntimeProfile ${name}`;
     return { name, readiness: 'not-registered', reason: 'ProfileNotFound', message };
   }
-  if (refusal !== undefined) return { name, readiness: 'unsupported', ...refusal };
+  if (refusal !== undefined)
+    return { name, readiness: 'unsupported', reason: refusal.reason, message: refusal.message };
   if (!credentials.ready)
     return { name, readiness: 'missing-config', reason: 'CredentialsMissing', message: credentials.message };
   if (!ready.ready) {
@@ -59,9 +74,9 @@ export type Route =
   /** `skipped`: those before it, and why. */
   | { take: string; skipped: readonly Skipped[] }
   /** No profile can take it now: the first that may later says what the run waits for. */
-  | { take: undefined; waitsFor: Skipped }
+  | { take: undefined; skipped: readonly Skipped[]; waitsFor: Away }
   /** None ever will. */
-  | { take: undefined; refusal: Refusal };
+  | { take: undefined; skipped: readonly Skipped[]; refusal: Refusal };
 
 /** `candidates` in the run's order, at least one; without fallbacks exactly one. */
 export function route(candidates: readonly Candidate[]): Route {
@@ -70,12 +85,12 @@ export function route(candidates: readonly Candidate[]): Route {
     if (candidate.readiness === 'ready') return { take: candidate.name, skipped };
     skipped.push(candidate);
   }
-  const waitsFor = skipped.find(({ readiness }) => readiness !== 'unsupported');
-  if (waitsFor !== undefined) return { take: undefined, waitsFor };
-  const first = skipped[0] as Extract<Skipped, { readiness: 'unsupported' }>;
+  const waitsFor = skipped.find((each) => each.readiness !== 'unsupported');
+  if (waitsFor !== undefined) return { take: undefined, skipped, waitsFor };
+  const first = skipped[0] as Unsupported;
   const others = skipped.slice(1).map(({ name, reason }) => `${name}: ${reason}`);
   const message = others.length === 0 ? first.message : `${first.message} (fallbacks: ${others.join(', ')})`;
-  return { take: undefined, refusal: { reason: first.reason, message } };
+  return { take: undefined, skipped, refusal: { reason: first.reason, message } };
 }
 
 /** Robots are not handed from one policy to another. */

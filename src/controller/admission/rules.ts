@@ -4,7 +4,7 @@ import type { WorldRunSpec } from '../../crds/world-run.ts';
 import type { WorldRunStatus } from '../../crds/world-run-status.ts';
 import type { RefusedReason, SupportLevel } from '../../crds/vocabulary.ts';
 import type { RuntimeTraits } from '../../runtime/contract.ts';
-import { ceilingUSD } from '../cost.ts';
+import { ceilingUSD, type Elsewhere } from '../cost.ts';
 import { formatUSD, parseUSD } from '../money.ts';
 import { LOCAL_RULES } from './local-rules.ts';
 
@@ -229,16 +229,18 @@ function costAllowed({ run, profile, profileName }: Facts): Refusal | undefined 
 export function costReached({
   run,
   status,
+  elsewhere,
   spec,
   name,
 }: {
   run: WorldRunSpec;
   status: Pick<WorldRunStatus, 'attempts' | 'attemptCount' | 'uncountedAttempts'>;
+  elsewhere?: Elsewhere;
   spec: RuntimeProfileSpec;
   name: string;
 }): string | undefined {
   const limit = spec.limits.maxCostUSDPerRun;
-  const cost = ceilingUSD(run, spec, status);
+  const cost = ceilingUSD(run, spec, status, elsewhere);
   if (limit === undefined || cost === undefined || cost <= parseUSD(limit)) return undefined;
   return `With what its attempts have bought so far the run could cost $${formatUSD(cost)}; profile ${name} allows $${limit} (limits.maxCostUSDPerRun).`;
 }

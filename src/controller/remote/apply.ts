@@ -25,7 +25,7 @@ export async function applyVendor(decision: VendorStep, world: World, ctx: Apply
     case 'removeFinalizer':
       await ctx.cluster.setFinalizer(run, false).catch(ignoreGone);
       // What it holds counts until here: the object itself may be gone before its watch says so.
-      return ctx.ledger.release(run.uid);
+      return ctx.ledger.release(run);
     case 'prepareWork':
       return prepare(world, ctx);
     case 'submit':

@@ -1,3 +1,4 @@
+import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import { stopJob } from '../../runtime/local/cluster.ts';
 import { buildJob } from '../../runtime/local/job.ts';
 import type { WorldRunStatus } from '../../crds/world-run-status.ts';
@@ -6,7 +7,7 @@ import { isKubeError } from '../../kube/errors.ts';
 import { ceilingUSD } from '../cost.ts';
 import { formatUSD } from '../money.ts';
 import { recordKey } from '../../results/keys.ts';
-import { ANNOTATIONS } from '../identity.ts';
+import { ANNOTATIONS, purchaseId } from '../identity.ts';
 import type { Decision } from './decision.ts';
 import { recordFor, recordOf, terminalStatus } from './ending.ts';
 import { buildStatus, type StatusFacts } from './status.ts';
@@ -36,7 +37,10 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
     case 'release':
       return ctx.ledger.release(run);
     case 'lookUpRecord':
-      memory.record = (await results.getRecord(ids.clientRunId)) ?? null;
+      memory.record =
+        (await (run.spec.runKey === undefined
+          ? results.getPurchase(purchaseId(ctx.installation.id, run))
+          : results.getRecord(ids.clientRunId))) ?? null;
       return;
     case 'adoptRecord':
       return write(ctx, world, adopted(world, ctx));
@@ -118,7 +122,6 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
     case 'record':
       return record(ctx, world, decision);
     case 'recordPlan': {
-      const plan = planOf(world, ctx, 1, decision.profile);
       const cost = ceilingUSD(run.spec, decision.profile.spec);
       const situation: Situation = {
         is: 'finished',
@@ -131,15 +134,10 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
         ...factsOf(world, ctx, situation),
         profile: { name: decision.profile.name, digest: decision.profile.digest },
       });
-      const creates = [
-        ...(run.spec.nodes > 1 ? [`Service ${plan.namespace}/${plan.serviceName}`] : []),
-        `Job ${plan.namespace}/${plan.name} (${run.spec.nodes} pod(s))`,
-      ];
       return write(ctx, world, {
         ...status,
         plan: {
-          digest: digestOf(buildJob(plan)),
-          creates,
+          ...plannedBy(world, ctx, decision.profile),
           ...(cost !== undefined && { estimatedCostUSD: formatUSD(cost) }),
         },
       });
@@ -147,6 +145,23 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
     case 'deleteRun':
       return cluster.deleteRun(run).catch(ignoreGone);
   }
+}
+
+/** What a run would create, without creating it. */
+function plannedBy(
+  world: World,
+  ctx: Apply,
+  profile: { name: string; digest: string; spec: RuntimeProfileSpec },
+): { digest: string; creates: string[] } {
+  const { run, vendor } = world;
+  if (vendor !== undefined) {
+    if (vendor.plan?.ok !== true) throw new Error(`run ${run.namespace}/${run.name} has no plan`);
+    return { digest: vendor.plan.requestDigest, creates: vendor.plan.creates.slice(0, 16) };
+  }
+  const plan = planOf(world, ctx, 1, profile);
+  const service = run.spec.nodes > 1 ? [`Service ${plan.namespace}/${plan.serviceName}`] : [];
+  const job = `Job ${plan.namespace}/${plan.name} (${run.spec.nodes} pod(s))`;
+  return { digest: digestOf(buildJob(plan)), creates: [...service, job] };
 }
 
 async function write(ctx: Apply, world: World, status: WorldRunStatus): Promise<void> {
@@ -226,7 +241,7 @@ function adopted(world: World, ctx: Apply): WorldRunStatus {
     is: 'finished',
     status: well ? 'succeeded' : 'failed',
     reason: 'AlreadyRecorded',
-    message: `Run ${earlier.runId} with this runKey ended ${well ? 'well' : `with ${succeeded?.reason}`} at ${memory.record!.finishedAt}; its record was adopted. To execute it again, annotate the run with ${ANNOTATIONS.rerun}: ${earlier.runId}`,
+    message: `Run ${earlier.runId} ${run.spec.runKey === undefined ? 'of this name and spec' : 'with this runKey'} ended ${well ? 'well' : `with ${succeeded?.reason}`} at ${memory.record!.finishedAt}; its record was adopted. To execute it again, annotate the run with ${ANNOTATIONS.rerun}: ${earlier.runId}`,
     results: { stored: true, reason: 'Stored', message: 'Recorded by the earlier run.' },
   };
   const status = buildStatus(run, situation, factsOf(world, ctx, situation));
@@ -293,7 +308,11 @@ async function record(ctx: Apply, world: World, { ending }: Decision & { do: 're
   }
   const status = finish(verdict);
   try {
-    await ctx.results.putRecord(recordFor(world, ids.clientRunId, status, words));
+    const record = recordFor(world, ids.clientRunId, status, words);
+    // A run that ended before anything was bought is no reason not to buy.
+    const bought = world.vendor?.traits.paid === true && ending.attempt?.externalId !== undefined;
+    const purchase = bought && run.spec.runKey === undefined ? purchaseId(ctx.installation.id, run) : undefined;
+    await ctx.results.putRecord(record, purchase);
   } catch (error) {
     memory.recordFailedAt ??= now;
     throw error;

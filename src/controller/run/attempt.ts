@@ -65,7 +65,7 @@ function isAfter(pod: SeenPod, cut: number): boolean {
 }
 
 /** The attempt as the status shall show it from now on. */
-export function shownAttempt({ job, number, open, seen, times }: Attempt): AttemptStatus {
+export function shownAttempt({ world, job, number, open, seen, times }: Attempt): AttemptStatus {
   // A suspended Job may still carry the start that a queue has just ended.
   const podSetStartedAt = open?.podSetStartedAt ?? (job.suspended ? undefined : job.startedAt);
   const node = open?.node ?? seen[0]?.pod.node;
@@ -74,6 +74,8 @@ export function shownAttempt({ job, number, open, seen, times }: Attempt): Attem
     ...open,
     number,
     jobUID: job.uid,
+    ...(world.run.spec.fallbackProfileRefs !== undefined &&
+      world.pinned !== undefined && { profile: world.pinned.name }),
     ...(podSetStartedAt !== undefined && { podSetStartedAt }),
     ...(node !== undefined && { node }),
     ...(startedAt !== undefined && { startedAt }),

@@ -29,7 +29,7 @@ export interface RunControllerOptions {
   vendors: Vendors;
   epoch(): number;
   queue: { add(key: string, lane?: Lane): void; addAfter(key: string, delayMs: number, lane?: Lane): void };
-  profileReady(profile: ProfileView): { ready: boolean; message: string };
+  profileReady(profile: ProfileView): { ready: boolean; configured: boolean; message: string };
   /** Its record is still to be sent upstream. */
   waitsForSync(run: SettledRun): boolean;
   /** A live run is gone from the API: what it left in the store is dealt with there. */
@@ -126,7 +126,7 @@ export class RunController {
           const { uid, namespace, createdAt } = run;
           const claim = { uid, namespace, profile, ceiling, createdAt: Date.parse(createdAt) };
           const answer = await this.#admission.request(claim, limits);
-          this.#memory(uid).denied = answer.granted ? undefined : answer;
+          this.#memory(uid).denied = answer.granted ? undefined : { ...answer, profile };
         },
         release: (run) => {
           this.#release(run);

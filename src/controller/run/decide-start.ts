@@ -1,5 +1,6 @@
 import { costReached, refusalOf } from '../admission/rules.ts';
 import type { Limits } from '../admission/ledger.ts';
+import { lastTried, skipEntry, untold, type Route } from '../admission/routing.ts';
 import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import type { WaitingReason } from '../../crds/vocabulary.ts';
 import { clocksAt, NO_TIMES } from './clocks.ts';
@@ -19,7 +20,9 @@ export function decideStart(world: World, number: number): Decision {
   const { run, now, memory } = world;
   const { spec } = run;
   const clocks = clocksAt(run, NO_TIMES, now);
-  const last = run.status.attempts?.at(-1);
+  const last = lastTried(run.status.attempts);
+  // Profiles that were passed over have numbers too; with the first attempt that is tried, the status names its profile.
+  const isFirst = number === 1 || run.status.profile === undefined;
   const end = (ending: Pick<Ending, 'status' | 'reason' | 'message'>): Decision => {
     // What the attempts before have left is what the run has.
     if (last?.startedAt !== undefined && !memory.loaded.has(last.number))
@@ -49,7 +52,7 @@ export function decideStart(world: World, number: number): Decision {
       againMs: 60_000,
     });
   }
-  if (spec.runKey !== undefined && number === 1 && !spec.dryRun) {
+  if (spec.runKey !== undefined && isFirst && !spec.dryRun) {
     if (memory.record === undefined) return { do: 'lookUpRecord' };
     const { record } = memory;
     const adoptable = record?.state === 'Finished' && record.uid !== run.uid && run.rerun !== record.status?.runId;
@@ -68,6 +71,7 @@ export function decideStart(world: World, number: number): Decision {
   const hold = (reason: WaitingReason, message: string, againMs?: number) =>
     wait(world, { reason, message, holds: true, againMs: Math.min(againMs ?? Infinity, queueLeft * 1000) });
 
+  if (world.route !== undefined && world.route.take === undefined) return hindered(world, world.route, hold);
   const profile = profileOf(world);
   if (profile === undefined) {
     const named = spec.runtimeProfileRef?.name;
@@ -85,7 +89,7 @@ export function decideStart(world: World, number: number): Decision {
   }
   if (world.namespace === undefined) return { do: 'nothing', againMs: 1000 };
 
-  if (number === 1) {
+  if (isFirst) {
     const refusal = refusalOf({
       run: spec,
       profile: profile.spec,
@@ -124,16 +128,26 @@ export function decideStart(world: World, number: number): Decision {
     );
   }
 
-  const { reservation } = world;
-  if (reservation === undefined || (reservation.granted && reservation.pending === true)) {
-    const reached = number === 1 ? undefined : costReached({ run: spec, status: run.status, ...profile });
+  const { reservation, elsewhere } = world;
+  const isElsewhere = reservation?.profile !== undefined && reservation.profile !== profile.name;
+  if (isElsewhere && reservation.granted) return { do: 'release' };
+  if (reservation === undefined || isElsewhere || (reservation.granted && reservation.pending === true)) {
+    const { status } = run;
+    const reached = isFirst ? undefined : costReached({ run: spec, status, elsewhere, ...profile });
     if (reached !== undefined) return end({ status: 'failed', reason: 'CostLimitReached', message: reached });
-    const ceiling = ceilingUSD(spec, profile.spec, run.status);
+    const ceiling = ceilingUSD(spec, profile.spec, status, elsewhere);
     return { do: 'reserve', profile: profile.name, limits: limitsNow(world, profile), ceiling };
   }
   if (!reservation.granted) {
     const { reason, message, until } = reservation;
     return hold(reason, message, until === undefined ? undefined : until - now);
+  }
+
+  const skipped = untold(world.route?.skipped ?? [], run.status.attempts);
+  if (skipped !== undefined) {
+    const message = `Profile ${profile.name} takes the run; ${skipped.name} was passed over: ${skipped.message}`;
+    const situation = { is: 'waiting', reason: 'Pending', message, admitted: true } as const;
+    return { do: 'writeStatus', situation, attempt: skipEntry(skipped, number, new Date(now).toISOString()) };
   }
 
   // Somebody else's Job, or the API server's refusal, may go away by itself.
@@ -159,6 +173,19 @@ function wait(world: World, w: { reason: WaitingReason; message: string; holds: 
   return writeOrWait(world, { is: 'waiting', reason: w.reason, message: w.message, admitted }, w.againMs ?? Infinity);
 }
 
+/** None of the run's profiles takes it now. */
+function hindered(
+  world: World,
+  route: Extract<Route, { take: undefined }>,
+  hold: (reason: WaitingReason, message: string) => Decision,
+): Decision {
+  if ('waitsFor' in route) return hold(route.waitsFor.reason, route.waitsFor.message);
+  // What was tried already is not refused any more: a profile may change its mind again.
+  if (world.run.status.profile !== undefined) return hold('ProfileNotReady', route.refusal.message);
+  const situation = { is: 'refused', ...route.refusal } as const;
+  return world.reservation === undefined ? writeOrWait(world, situation, Infinity) : { do: 'release' };
+}
+
 /**
  * The profile to start with: the pinned one, once an attempt has started; a copy that was lost is made again only from
  * the very same spec.
@@ -166,7 +193,9 @@ function wait(world: World, w: { reason: WaitingReason; message: string; holds: 
 function profileOf({ run, pinned, profile }: World): World['pinned'] {
   if (pinned !== undefined || profile === undefined) return pinned;
   const { name, digest, spec } = profile;
-  return run.status.profile === undefined || run.status.profile.digest === digest ? { name, digest, spec } : undefined;
+  const begun = run.status.profile;
+  // A fallback that takes over begins with its profile as it is.
+  return begun === undefined || begun.name !== name || begun.digest === digest ? { name, digest, spec } : undefined;
 }
 
 /** Limits are the platform team's present word, also for a run that started under an older profile. */
@@ -185,7 +214,7 @@ function lastIsThere(world: World): 'wait' | Decision | undefined {
   const stopping = world.pods.filter((pod) => !pod.gone && pod.phase !== 'Failed' && pod.phase !== 'Succeeded');
   const [lost] = lostPods(world, stopping);
   if (lost !== undefined) return { do: 'forceDeletePod', pod: lost.pod };
-  const lingering = endedByOperator(world.run.status.attempts?.at(-1)?.reason)
+  const lingering = endedByOperator(lastTried(world.run.status.attempts)?.reason)
     ? lingeringPod(stopping, world.now)
     : undefined;
   if (lingering !== undefined) return { do: 'hastenPod', pod: lingering };
@@ -194,7 +223,7 @@ function lastIsThere(world: World): 'wait' | Decision | undefined {
 
 /** 10 s, doubled with each attempt that counted, five minutes at most; milliseconds. A resumed run does not pause. */
 export function retryPause({ run, now }: Pick<World, 'run' | 'now'>): number {
-  const last = run.status.attempts?.at(-1);
+  const last = lastTried(run.status.attempts);
   if (last?.finishedAt === undefined || last.counted === false) return 0;
   const failures = Math.max(1, (run.status.attemptCount ?? 1) - uncounted(run.status));
   const pause = Math.min(300_000, 10_000 * 2 ** (failures - 1));

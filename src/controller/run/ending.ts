@@ -33,7 +33,8 @@ export function recordOf(
   const from = pinned ?? (profile && { name: profile.name, digest: profile.digest, spec: profile.spec });
   const collected = [...results.results.values()].toSorted((a, b) => a.rank - b.rank);
   const log = results.logs.get(0);
-  const held = ending.clocks.startupSeconds + ending.clocks.runSeconds;
+  // A node costs while it starts; a vendor's queue costs nothing.
+  const held = (from?.spec.local === undefined ? 0 : ending.clocks.startupSeconds) + ending.clocks.runSeconds;
   const { attempt } = ending;
   // NaN where there is none, and where somebody wrote nonsense into the status.
   const startedMs = Date.parse(attempt?.startedAt ?? '');
@@ -45,7 +46,15 @@ export function recordOf(
   ];
   const attemptCount = Math.max(run.status.attemptCount ?? 0, attempt?.number ?? 0);
   const requests = requestsSent({ attempts, attemptCount });
-  const costUSD = from === undefined ? undefined : actualCostUSD(run.spec, from.spec, { seconds: held, requests });
+  const told = collected[0]?.runtime;
+  const reported =
+    told?.costEstimateUSD === undefined
+      ? {}
+      : { reported: { usd: told.costEstimateUSD, seconds: told.durationSeconds } };
+  const costUSD =
+    from === undefined
+      ? undefined
+      : actualCostUSD(run.spec, from.spec, { seconds: held, requests }, { ...reported, elsewhere: world.elsewhere });
   const manifest = buildManifest({
     ...ids,
     spec: run.spec,

@@ -4,10 +4,13 @@ import type { PodView } from '../../runtime/local/pod-state.ts';
 import { DEFAULT_PROFILE, type Caches } from '../caches.ts';
 import { clientRunId } from '../identity.ts';
 import type { Reservation } from '../admission/ledger.ts';
+import { assess, route, routesOf, UNKNOWN_PROFILE, type Route } from '../admission/routing.ts';
+import { refusalOf } from '../admission/rules.ts';
+import { elsewhereOf, NOWHERE } from '../cost.ts';
 import type { Vendors } from '../remote/vendors.ts';
 import type { Results } from './ports.ts';
 import type { LiveRun, ProfileView, RunView } from './view.ts';
-import { currentAttempt, type RunMemory, type World } from './world.ts';
+import { currentAttempt, openAttempt, type RunMemory, type World } from './world.ts';
 
 /** Gathers a run's world from the caches: no I/O, no effects. */
 
@@ -17,7 +20,7 @@ export interface Observed {
   installation: string;
   /** Pods that are gone, as they were last seen. */
   ghosts(runUid: string): Iterable<PodView>;
-  profileReady(profile: ProfileView): { ready: boolean; message: string };
+  profileReady(profile: ProfileView): { ready: boolean; configured: boolean; message: string };
   /** Of a run that holds a place. */
   reservationOf(uid: string): Reservation | undefined;
   vendorOf: Vendors['worldOf'];
@@ -25,13 +28,18 @@ export interface Observed {
 
 export function observe(from: Observed, run: LiveRun, memory: RunMemory, now: number): World {
   const { caches } = from;
-  const profile = profileOf(caches, run);
   const jobs = caches.jobs.byIndex('run', run.uid);
   const pods = podsOf(from, run.uid, memory);
   const id = clientRunId(from.installation, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey });
   const { number, job } = currentAttempt({ run, jobs, memory });
-  const pinned = pinnedOf(caches, job?.profileDigest ?? run.status.profile?.digest);
-  const works = pinned ?? (run.status.profile === undefined ? profile : undefined);
+  const recorded = pinnedOf(caches, job?.profileDigest ?? run.status.profile?.digest);
+  const routed = job === undefined && openAttempt(run) === undefined ? routeOf(from, run, number, memory) : undefined;
+  // Once an attempt has started, the profile of that day is the run's, until a fallback takes over.
+  const name = routed?.take ?? run.status.profile?.name ?? run.spec.runtimeProfileRef?.name;
+  const profile = name === undefined ? defaultProfile(caches) : caches.profiles.get(name);
+  const stays = run.status.profile === undefined || run.status.profile.name === name;
+  const pinned = stays ? recorded : undefined;
+  const works = pinned ?? (run.status.profile === undefined || !stays ? profile : undefined);
   return {
     now,
     run,
@@ -42,6 +50,8 @@ export function observe(from: Observed, run: LiveRun, memory: RunMemory, now: nu
     namespace: caches.namespaces.get(run.namespace),
     profileReady: profile === undefined ? { ready: false, message: '' } : from.profileReady(profile),
     pinned,
+    route: routed,
+    elsewhere: works === undefined ? NOWHERE : elsewhereOf(run, works, (other) => caches.profiles.get(other)?.spec),
     vendor: from.vendorOf(run, works, number, memory),
     waitsForPerson: works?.spec.onUnknownSubmit === 'WaitForPerson',
     pins: { has: (digest: string) => caches.pins.countByIndex('digest', digest) > 0 },
@@ -59,11 +69,33 @@ function stillDenied(denied: RunMemory['denied'], now: number): RunMemory['denie
   return denied?.until !== undefined && denied.until <= now ? undefined : denied;
 }
 
-/** The named profile, or the oldest that is marked as the default one. */
-function profileOf(caches: Caches, run: LiveRun): ProfileView | undefined {
-  // Once an attempt has started, the default profile of that day is the run's profile.
-  const named = run.spec.runtimeProfileRef?.name ?? run.status.profile?.name;
-  return named === undefined ? defaultProfile(caches) : caches.profiles.get(named);
+/** Undefined for a run that names no fallbacks, and before its namespace is known. */
+function routeOf(from: Observed, run: LiveRun, number: number, memory: RunMemory): Route | undefined {
+  const { caches } = from;
+  const { fallbackProfileRefs, runtimeProfileRef } = run.spec;
+  const namespace = caches.namespaces.get(run.namespace);
+  const first = runtimeProfileRef?.name ?? defaultProfile(caches)?.name;
+  if (fallbackProfileRefs === undefined || first === undefined || namespace === undefined) return undefined;
+  const candidates = routesOf(run.spec, first, run.status.attempts ?? []).map((name) => {
+    const profile = caches.profiles.get(name);
+    const pinned = name === run.status.profile?.name ? pinnedOf(caches, run.status.profile.digest) : undefined;
+    const works = pinned ?? profile;
+    if (profile === undefined || works === undefined) return assess({ ...UNKNOWN_PROFILE, name });
+    const vendor = from.vendorOf(run, works, number, memory);
+    const input = { run: run.spec, profile: works.spec, profileName: name, namespace, traits: vendor?.traits };
+    // Where it began it was admitted; it is not judged by what its profile says since.
+    const refusal = pinned === undefined ? refusalOf(input) : undefined;
+    const planned = vendor?.plan?.ok === false ? vendor.plan : undefined;
+    return assess({
+      name,
+      found: true,
+      refusal: refusal ?? planned,
+      ready: from.profileReady(profile),
+      credentials: vendor?.access ?? { ready: true },
+      degraded: vendor?.degraded,
+    });
+  });
+  return route(candidates);
 }
 
 export function defaultProfile(caches: Caches): ProfileView | undefined {

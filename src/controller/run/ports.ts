@@ -47,7 +47,9 @@ export interface Results {
   finishLog(key: RunAttempt, pod: PodView, secrets: boolean): Promise<void>;
   /** Drops what is kept in memory of a run that is over. */
   forget(clientRunId: string): void;
-  putRecord(record: RunRecord): Promise<void>;
+  /** `purchase`: the id under which a paid run without a `runKey` is found again. */
+  putRecord(record: RunRecord, purchase?: string): Promise<void>;
+  getPurchase(purchase: string): Promise<RunRecord | undefined>;
   /** Where a vendor's results go. */
   sink(
     key: RunAttempt,

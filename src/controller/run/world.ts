@@ -4,6 +4,8 @@ import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import type { AttemptResults } from '../../results/contract.ts';
 import type { PodView } from '../../runtime/local/pod-state.ts';
 import type { Reservation } from '../admission/ledger.ts';
+import { lastTried, type Route } from '../admission/routing.ts';
+import type { Elsewhere } from '../cost.ts';
 import type { RunRecord } from '../../results/records.ts';
 import { emptyVendorMemory, type VendorMemory, type VendorWorld } from '../remote/world.ts';
 
@@ -14,8 +16,12 @@ export interface World {
   run: LiveRun;
   /** Undefined until the namespace's cache has it. */
   namespace: NamespaceView | undefined;
-  /** The profile that the run names, or the default one; as it is now. */
+  /** The profile that the run names, or the default one, or the fallback that takes it; as it is now. */
   profile: ProfileView | undefined;
+  /** Which of its profiles takes the next attempt, where the run names fallbacks and none is under way. */
+  route: Route | undefined;
+  /** What attempts under other profiles have cost. */
+  elsewhere: Elsewhere;
   /** What `doctor` last said of that profile. */
   profileReady: { ready: boolean; message: string };
   /** The profile as the run's first attempt started with it. */
@@ -133,7 +139,7 @@ export function currentAttempt(world: Pick<World, 'run' | 'jobs' | 'memory'>): {
   const { run, jobs } = world;
   const open = openAttempt(run);
   if (open !== undefined) return { number: open.number, open, job: jobs.find((j) => j.uid === open.jobUID) };
-  const last = run.status.attempts?.at(-1);
+  const last = lastTried(run.status.attempts);
   const closed = Math.max(0, ...(run.status.attempts ?? []).map((a) => a.number));
   // A Job of an attempt that the status does not list (its list was edited by hand) is still the present one: nothing
   // may start beside it. A queue that evicts a run keeps its Job: the next attempt runs on the same one.

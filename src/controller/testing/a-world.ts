@@ -1,5 +1,7 @@
 import type { AttemptResults, CollectedResult } from '../../results/contract.ts';
 import type { Reservation } from '../admission/ledger.ts';
+import type { Route } from '../admission/routing.ts';
+import { NOWHERE } from '../cost.ts';
 import { decide } from '../run/decide.ts';
 import type { Decision } from '../run/decision.ts';
 import type { NodeView, ProfileView } from '../run/view.ts';
@@ -29,6 +31,7 @@ export interface Scene {
   /** Default: granted. */
   reservation?: Reservation | undefined | 'none';
   twin?: string;
+  route?: Route;
   storedBytes?: number;
   memory?: Partial<RunMemory>;
 }
@@ -70,6 +73,8 @@ export function aWorld(scene: Scene = {}): World {
     memory: { ...emptyMemory(), ...scene.memory },
     vendor: undefined,
     waitsForPerson: false,
+    route: scene.route,
+    elsewhere: NOWHERE,
   };
 }
 

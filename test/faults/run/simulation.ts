@@ -287,7 +287,7 @@ class Process {
       },
       epoch: () => options.epoch,
       queue: { add: (key, lane = 'start') => this.#add(key, lane), addAfter: (key, ms) => this.#addAfter(key, ms) },
-      profileReady: () => ({ ready: true, message: '' }),
+      profileReady: () => ({ ready: true, configured: true, message: '' }),
       spend: new SpendBook(NO_ACCOUNTS, () => clock.now),
       onError: () => {},
       onRunDeleted: () => {},
