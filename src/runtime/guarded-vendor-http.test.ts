@@ -5,6 +5,8 @@ import type { AddressInfo } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it } from 'vitest';
+import type { ProviderEvent } from '../telemetry/provider-event.ts';
+import { ProviderEvents } from '../telemetry/provider-events.ts';
 import { mayCarryCredentials } from './credential-scope.ts';
 import { RuntimeError } from './errors.ts';
 import { aVendorHttp, type Wishes } from './testing/a-vendor-http.ts';
@@ -171,6 +173,36 @@ describe('a call', () => {
       expect((await rejected(http.fetch(poll)(origin, init))).kind).toBe('aborted');
       expect(events).toEqual([]);
     }
+  });
+
+  it('leaves events that are stored as WorldForge writes them', async () => {
+    const stored: ProviderEvent[] = [];
+    const lost: unknown[] = [];
+    const recorder = new ProviderEvents({
+      sinks: [{ name: 'test', accept: (event) => stored.push(event) }],
+      onLost: (sink, error) => lost.push(sink, error),
+    });
+    let calls = 0;
+    const origin = await serve((_, response) => {
+      calls += 1;
+      response.writeHead(calls === 1 ? 503 : 200).end('abc');
+    });
+    const emit = recorder.emit.bind(recorder);
+    const { http } = vendor({ emit, policy: { polling: { maxElapsedSeconds: 60 } } });
+    await (await http.fetch({ ...download, capability: 'generate' })(`${origin}/out.mp4?sig=1`)).text();
+    await rejected(http.fetch({ ...poll, startedAt: 0 })(origin));
+    expect(lost).toEqual([]);
+    const target = `${origin}/out.mp4`;
+    expect(stored).toMatchObject([
+      { operation: 'output download', phase: 'retry', attempt: 1, max_attempts: 3, status_code: 503, target },
+      { operation: 'output download', phase: 'success', attempt: 2, max_attempts: 3, status_code: 200, target },
+      { operation: 'prediction get', phase: 'budget_exceeded', attempt: 1, max_attempts: 3, status_code: null },
+    ]);
+    expect(stored.map(({ metadata }) => metadata)).toEqual([
+      { next_delay_seconds: 0.25, capability: 'generate' },
+      { bytes: 3, capability: 'generate' },
+      { max_elapsed_seconds: 60, capability: 'unknown' },
+    ]);
   });
 
   it('is not harmed by whoever listens to its events', async () => {
