@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { DEPLOYMENT, VERSION } from '../../../test/fakes/replicate/server.ts';
-import { aVendor, listed } from './testing/a-vendor.ts';
+import { aVendor, KeepingSink, listed } from './testing/a-vendor.ts';
 
 const STRANGER = { model: 'other/model', version: 'b'.repeat(64) };
 
@@ -87,4 +87,21 @@ test('work that the vendor does not list yet is not found', async () => {
   expect(await listed(runtime.list(0, io))).toEqual([]);
   fake.state.skip(runtime.traits.listLagMs);
   expect(await listed(runtime.list(0, io))).toHaveLength(1);
+});
+
+test('answers that leave out what is not there yet are understood all the same', async () => {
+  const { fake, create, plan, runtime, io } = await aVendor({ fake: { behaviour: { queueMs: 1000, runMs: 1000 } } });
+  fake.state.sparse = true;
+  const handles = [await create(), await create(), await create()];
+  const { requestDigest } = plan();
+  for (const at of ['queued', 'running', 'ended']) {
+    expect([...(await runtime.observe(handles, io)).values()].map((state) => state.at)).toEqual([at, at, at]);
+    expect([...(await runtime.observe(handles.slice(0, 1), io)).values()]).toMatchObject([{ at }]);
+    expect((await listed(runtime.list(0, io))).map((work) => work.requestDigest)).toEqual(
+      handles.map(() => requestDigest),
+    );
+    fake.state.skip(1000);
+  }
+  const result = await runtime.collect(handles[0]!, plan().context, new KeepingSink(), io);
+  expect(result).toMatchObject({ exitCode: 0, artifacts: [{ state: 'Stored' }] });
 });

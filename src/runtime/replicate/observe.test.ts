@@ -163,6 +163,19 @@ describe('stopping work', () => {
     expect(fake.requests('cancel')).toHaveLength(3);
   });
 
+  test('is a success whatever the vendor says to it', async () => {
+    const { fake, create, runtime, io } = await aVendor();
+    const handle = await create();
+    for (const [status, body] of [
+      [200, 'ok'],
+      [202, {}],
+      [204, ''],
+    ] as const) {
+      fake.faults.add({ on: 'cancel', answer: { status, body } });
+      await expect(runtime.teardown(handle, io)).resolves.toBeUndefined();
+    }
+  });
+
   test.each([409, 410, 422])('is a success when the vendor says with %i that it is too late', async (status) => {
     const { fake, create, runtime, io } = await aVendor();
     const handle = await create();

@@ -102,7 +102,8 @@ export class ReplicateRuntime implements Runtime {
       await ask(
         io,
         { class: 'request', name: 'prediction cancel' },
-        (replicate) => replicate.predictions.cancel(externalId),
+        // What it answers says nothing that observing does not say better.
+        (replicate) => replicate.request(`/predictions/${externalId}/cancel`, { method: 'POST' }),
         z.unknown(),
       );
     } catch (error) {

@@ -1,9 +1,9 @@
-import type Replicate from 'replicate';
 import { z } from 'zod';
 import type { Handle, Plan, RuntimeIo, SendOnce } from '../contract.ts';
 import { prediction, PREDICTION_ID, type Prediction } from './answers.ts';
 import { ask } from './client.ts';
 import type { PredictionRequest } from './plan.ts';
+import type { Target } from './target.ts';
 
 /** What the answer must hold for the work to be ours to look after. */
 const created = z.looseObject({ id: z.string().regex(PREDICTION_ID) });
@@ -19,21 +19,10 @@ export async function submit(
 ): Promise<{ handle: Handle; answered: Prediction | undefined }> {
   const { target, input, files } = request as PredictionRequest;
   const { webhookURL } = io.profile.spec.replicate!;
-  const body = {
+  const data = {
+    ...(target.kind === 'version' ? { version: target.id } : {}),
     input: { ...input, ...Object.fromEntries(files.map((file) => [file.input, urls.get(file.sha256)])) },
-    ...(webhookURL === undefined ? {} : { webhook: webhookURL, webhook_events_filter: ['completed' as const] }),
-  };
-  const send = (replicate: Replicate): Promise<unknown> => {
-    switch (target.kind) {
-      case 'model':
-        return replicate.predictions.create({ ...body, model: target.name });
-      case 'version':
-        return replicate.predictions.create({ ...body, version: target.id });
-      case 'deployment': {
-        const [owner = '', name = ''] = target.name.split('/');
-        return replicate.deployments.predictions.create(owner, name, body);
-      }
-    }
+    ...(webhookURL === undefined ? {} : { webhook: webhookURL, webhook_events_filter: ['completed'] }),
   };
   const answer = await ask(
     io,
@@ -44,7 +33,8 @@ export async function submit(
       capability: context.spec.request?.capability ?? 'unknown',
       once: io.once,
     },
-    send,
+    // Not the library's own create: that rewrites inputs on the way, and loses all of them over a key like `toString`.
+    async (replicate) => (await replicate.request(routeOf(target), { method: 'POST', data })).json(),
     created,
     { creates: true, headers: { 'cancel-after': `${deadlineSeconds}s` } },
   );
@@ -53,4 +43,15 @@ export async function submit(
     handle: { externalId: answer.id, attempt: context.attempt, createdAt: answered?.createdAt ?? io.now() },
     answered,
   };
+}
+
+function routeOf(target: Target): string {
+  switch (target.kind) {
+    case 'version':
+      return '/predictions';
+    case 'model':
+      return `/models/${target.name}/predictions`;
+    case 'deployment':
+      return `/deployments/${target.name}/predictions`;
+  }
 }

@@ -109,6 +109,13 @@ test.each([
   expect(fake.requests('create')).toHaveLength(1);
 });
 
+test('inputs arrive as they are, whatever their keys are called', async () => {
+  const { fake, create } = await aVendor();
+  const text = '{"toString":0,"__proto__":{"a":1},"constructor":{"b":[{"valueOf":null}]}}';
+  const { externalId } = await create({ request: { options: { deep: JSON.parse(text) as unknown } } });
+  expect(JSON.stringify(fake.state.predictions.get(externalId)!.input)).toBe(`{"deep":${text}}`);
+});
+
 test('a create that is never answered ends with its timeout, after one POST', async () => {
   const { fake, create } = await aVendor({ policy: { request: { timeoutSeconds: 0.2, maxAttempts: 5 } } });
   fake.faults.add({ on: 'create', times: 10, hang: true });

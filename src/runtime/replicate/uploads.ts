@@ -48,14 +48,14 @@ export class Uploads {
     io: RuntimeIo,
   ): Promise<{ readonly known: true; readonly input: unknown } | { readonly known: false }> {
     if (typeof input !== 'object' || input === null) return { known: true, input };
-    const out: Record<string, unknown> = {};
+    const out: [string, unknown][] = [];
     for (const [name, value] of Object.entries(input)) {
       const id = typeof value === 'string' ? uploadId(value) : undefined;
       const content = id === undefined ? 'foreign' : await this.#contentOf(id, io);
       if (content === 'gone') return { known: false };
-      out[name] = content === 'foreign' ? value : as(content.sha256);
+      out.push([name, content === 'foreign' ? value : as(content.sha256)]);
     }
-    return { known: true, input: out };
+    return { known: true, input: Object.fromEntries(out) };
   }
 
   async #have(upload: Upload, until: number, io: RuntimeIo): Promise<VendorFile> {

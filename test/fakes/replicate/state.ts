@@ -117,6 +117,8 @@ export class ReplicateState {
   pageSize = 100;
   /** Whether predictions name the deployment that made them. */
   namesDeployment = true;
+  /** Leaves out of answers what has no value, where others write null. */
+  sparse = false;
   /** What is given back as the input, where that is not what was sent. */
   echo: (input: unknown) => unknown = (input) => input;
   behaviour: Behaviour = {
@@ -200,7 +202,7 @@ export class ReplicateState {
     const removed = completedAt !== undefined && this.now() >= completedAt + this.removeAfterMs;
     if (status === 'succeeded') prediction.output ??= this.#deliver(behaviour.output);
     const url = `${apiUrl}/predictions/${prediction.id}`;
-    return {
+    const whole: Record<string, unknown> = {
       id: prediction.id,
       model: target.model,
       version: target.version,
@@ -227,6 +229,7 @@ export class ReplicateState {
             },
       urls: { get: url, cancel: `${url}/cancel` },
     };
+    return this.sparse ? Object.fromEntries(Object.entries(whole).filter(([, value]) => value !== null)) : whole;
   }
 
   /** Newest first, without what is too young to be listed. */
