@@ -59,6 +59,7 @@ export interface Answer {
 /** An operator's side of the results: gateway, hub and store, with a directory that tests write into. */
 export class Operator {
   readonly tokens: Tokens;
+  readonly #reviewer: TokenReviewer;
   readonly tasks = new Map<string, CollectTask | 'over'>();
   readonly errors: string[] = [];
   /** What this replica knows of who leads; a test may change it. */
@@ -69,18 +70,19 @@ export class Operator {
   gateway: Gateway;
   port = 0;
 
-  private constructor(store: RunStore, tls: TlsMaterial, tokens: Tokens) {
+  private constructor(store: RunStore, tls: TlsMaterial, tokens: Tokens, reviewer: TokenReviewer = tokens) {
     this.store = store;
     this.tls = tls;
     this.tokens = tokens;
+    this.#reviewer = reviewer;
     this.hub = new ResultsHub(store);
     this.gateway = this.#make();
   }
 
-  /** A replica of another one has its authority, and is asked about the same tokens. */
-  static async start(store: RunStore, replicaOf?: Operator): Promise<Operator> {
+  /** A replica of another one has its authority, and is asked about the same tokens. `reviewer`: instead of `tokens`. */
+  static async start(store: RunStore, replicaOf?: Operator, reviewer?: TokenReviewer): Promise<Operator> {
     const tls = replicaOf?.tls ?? (await ensureTls(undefined, ['localhost', '127.0.0.1'])).material;
-    const operator = new Operator(store, tls, replicaOf?.tokens ?? new Tokens());
+    const operator = new Operator(store, tls, replicaOf?.tokens ?? new Tokens(), reviewer);
     operator.port = await operator.gateway.listen();
     return operator;
   }
@@ -107,7 +109,7 @@ export class Operator {
       store: this.store,
       hub: this.hub,
       directory: { find: (clientRunId) => this.tasks.get(clientRunId) },
-      reviewer: this.tokens,
+      reviewer: this.#reviewer,
       onError: (message, cause) => this.errors.push(`${message}: ${String(cause)}`),
     });
   }
