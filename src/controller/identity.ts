@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto';
+import { inputDigest } from '../crds/input-digest.ts';
+import type { WorldRunSpec } from '../crds/world-run.ts';
 import { JOB_ANNOTATIONS, JOB_LABELS, shortHash } from '../runtime/local/names.ts';
 
 export { inputDigest } from '../crds/input-digest.ts';
@@ -37,6 +39,14 @@ export function clientRunId(
 ): string {
   const own = run.runKey === undefined ? `uid/${run.uid}` : `key/${run.runKey}`;
   return uuid5(installation, `${run.namespace}/${own}`);
+}
+
+/**
+ * What a paid run asks for, by its name and spec: the same for a run that is deleted and applied again, or restored
+ * without its status, so that neither buys a second time.
+ */
+export function purchaseId(installation: string, run: { namespace: string; name: string; spec: WorldRunSpec }): string {
+  return uuid5(installation, `${run.namespace}/purchase/${run.name}/${inputDigest(run.spec)}`);
 }
 
 /** Sortable by creation; needs no write to choose. */

@@ -4,7 +4,7 @@ import type { OperatorOptions } from '../options.ts';
 import type { CollectedResult, RunAttempt, RunStore } from '../results/contract.ts';
 import { ResultsHub } from '../results/hub.ts';
 import { LogCapture } from '../results/logs/log-capture.ts';
-import { getRecord, putRecord, type RunRecord } from '../results/records.ts';
+import { getPurchase, getRecord, putPurchase, putRecord, type RunRecord } from '../results/records.ts';
 import type { Usage } from '../results/usage.ts';
 import { USER_CONTAINER, type PodView } from '../runtime/local/pod-state.ts';
 import type { Results } from './run/ports.ts';
@@ -106,9 +106,10 @@ export class ResultsPort implements Results {
     this.#logs.drop(clientRunId);
   }
 
-  async putRecord(record: RunRecord): Promise<void> {
+  async putRecord(record: RunRecord, purchase?: string): Promise<void> {
     this.#assertLeader();
     await putRecord(this.#store, record, AbortSignal.timeout(CALL_MS));
+    if (purchase !== undefined) await putPurchase(this.#store, purchase, record, AbortSignal.timeout(CALL_MS));
     await this.#usage.add(record, AbortSignal.timeout(CALL_MS));
     await this.#onRecorded(record);
   }
@@ -122,6 +123,10 @@ export class ResultsPort implements Results {
 
   async storeResult(key: RunAttempt, result: CollectedResult): Promise<void> {
     await this.#hub.accept(key, result, AbortSignal.timeout(CALL_MS));
+  }
+
+  async getPurchase(purchase: string): Promise<RunRecord | undefined> {
+    return getPurchase(this.#store, purchase, AbortSignal.timeout(CALL_MS));
   }
 
   async getRecord(clientRunId: string): Promise<RunRecord | undefined> {

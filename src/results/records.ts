@@ -36,6 +36,24 @@ export async function putRecord(store: RunStore, record: RunRecord, signal?: Abo
   await store.replace(recordKey(record.clientRunId), jsonBytes(record), JSON_TYPE, signal);
 }
 
+/** Finds the record of a run by what it asked for, where nobody gave it a `runKey`. `id` is a UUID. Throws StoreError. */
+export async function putPurchase(
+  store: RunStore,
+  id: string,
+  { clientRunId }: RunRecord,
+  signal?: AbortSignal,
+): Promise<void> {
+  await store.replace(purchaseKey(id), jsonBytes({ clientRunId }), JSON_TYPE, signal);
+}
+
+/** Undefined when nothing was bought under this id, or its record is gone. Throws StoreError. */
+export async function getPurchase(store: RunStore, id: string, signal?: AbortSignal): Promise<RunRecord | undefined> {
+  const found = (await readJson(store, purchaseKey(id), signal)) as { clientRunId: string } | undefined;
+  return found === undefined ? undefined : getRecord(store, found.clientRunId, signal);
+}
+
+const purchaseKey = (id: string): string => `purchases/${id}.json`;
+
 /** Undefined when nothing of this run is stored. Throws StoreError. */
 export async function getRecord(
   store: RunStore,

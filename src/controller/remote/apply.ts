@@ -37,7 +37,7 @@ export async function applyVendor(decision: VendorStep, world: World, ctx: Apply
       return;
     }
     case 'believe':
-      ctx.vendors.claim(decision.externalId, run.uid);
+      ctx.vendors.claim(decision.externalId, run.uid, decision.attempt.number);
       memory.submitted = decision.externalId;
       return;
     case 'stopWork':
@@ -125,7 +125,7 @@ async function submit({ attempt }: VendorDecision & { do: 'submit' }, world: Wor
         },
       },
     });
-    ctx.vendors.claim(handle.externalId, run.uid);
+    ctx.vendors.claim(handle.externalId, run.uid, attempt.number);
     memory.submitted = handle.externalId;
     memory.pause = undefined;
   } catch (error) {

@@ -37,26 +37,33 @@ export function decideWork(attempt: VendorAttempt): Decision {
 }
 
 function watch(attempt: VendorAttempt): Decision {
-  const { vendor, world, clocks } = attempt;
+  const { vendor, world, clocks, open } = attempt;
   const { timeouts } = world.run.spec;
-  const { work } = vendor;
+  const { work, pollBudgetMs = Infinity } = vendor;
+  const budget = Date.parse(open.intent.recordedAt) + pollBudgetMs - world.now;
   if (work?.at === 'running')
     return say(
       attempt,
       { is: 'running', message: 'The vendor works on it.' },
-      (timeouts.runSeconds - clocks.runSeconds) * 1000,
+      Math.min(budget, (timeouts.runSeconds - clocks.runSeconds) * 1000),
     );
-  const left = (timeouts.startupSeconds - clocks.startupSeconds) * 1000;
+  const left = Math.min(budget, (timeouts.startupSeconds - clocks.startupSeconds) * 1000);
   return say(attempt, queued(work?.at === 'queued' ? work.message : 'The vendor has accepted the work.'), left);
 }
 
 const queued = (message: string): Situation => ({ is: 'waiting', reason: 'VendorQueued', message, admitted: true });
 
 /** Why the operator itself must end the work now. */
-function stopOf({ world, clocks, times }: VendorAttempt): Stop | undefined {
+function stopOf({ world, vendor, open, clocks, times }: VendorAttempt): Stop | undefined {
   const { cancel, suspend, timeouts } = world.run.spec;
   if (cancel) return { reason: 'Cancelled', message: 'spec.cancel was set.' };
   if (suspend) return { reason: UNCOUNTED.suspended, message: 'spec.suspend was set.' };
+  // Counted from the recorded intent: a restart gives no new budget.
+  if (vendor.pollBudgetMs !== undefined && world.now >= Date.parse(open.intent.recordedAt) + vendor.pollBudgetMs)
+    return {
+      reason: 'BudgetExceeded',
+      message: `The work did not end within requestPolicy.polling.maxElapsedSeconds (${vendor.pollBudgetMs / 1000} s).`,
+    };
   if (times.startedAt !== undefined && clocks.runSeconds >= timeouts.runSeconds)
     return {
       reason: 'RunDeadlineExceeded',

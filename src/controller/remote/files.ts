@@ -35,6 +35,11 @@ export async function readFiles(
     return files;
   } catch (error) {
     if (isKubeError(error, 'notFound')) return { problem: `there is no ConfigMap ${name}, which spec.source names` };
+    // The operator reads no ConfigMaps of tenants but those that it was let read.
+    if (isKubeError(error, 'forbidden'))
+      return {
+        problem: `the operator may not read ConfigMap ${name}: a Role in the namespace has to grant get on this one to it`,
+      };
     throw error;
   }
 }

@@ -15,8 +15,8 @@ import { clientRunId, runId } from '../identity.ts';
 import type { Results } from '../run/ports.ts';
 import type { LiveRun } from '../run/view.ts';
 import { openAttempt, type RunMemory } from '../run/world.ts';
-import { resolvableAt, unansweredIntent, windowOf } from './attempt.ts';
-import { matchIntents } from './claims.ts';
+import { resolvableAt, unansweredIntent } from './attempt.ts';
+import { matchIntents, type Intent } from './claims.ts';
 import { NO_FILES } from './files.ts';
 import { WorkPoller, type PolledGroup } from './poller.ts';
 import type { Orphan, VendorAccess } from './ports.ts';
@@ -48,7 +48,7 @@ export class Vendors {
   readonly #o: VendorsOptions;
   readonly poller: WorkPoller;
   /** Work that a run of this process has taken for its own and the status may not show yet, by external id. */
-  readonly #claims = new Map<string, string>();
+  readonly #claims = new Map<string, { run: string; attempt: number }>();
   /** By profile: what the last sweep took for an orphan. */
   readonly #suspects = new Map<string, ReadonlySet<string>>();
   #copies = 0;
@@ -85,6 +85,7 @@ export class Vendors {
       access: access.ready ? { ready: true } : access,
       degraded: this.#o.degraded(profile.name),
       requestTimeoutMs: requestTimeoutMs(profile),
+      pollBudgetMs: pollBudgetMs(profile),
     };
   }
 
@@ -130,14 +131,14 @@ export class Vendors {
     this.#o.onOrphan({ profile: profile.name, runtime: profile.spec.runtime, externalId, action });
   }
 
-  claim(externalId: string, runUid: string): void {
-    this.#claims.set(externalId, runUid);
+  claim(externalId: string, run: string, attempt: number): void {
+    this.#claims.set(externalId, { run, attempt });
   }
 
   /** A run is over or gone: its statuses, or nobody, speak for its work now. */
   forget(run: { uid: string }): void {
-    for (const [externalId, uid] of this.#claims) {
-      if (uid !== run.uid) continue;
+    for (const [externalId, claim] of this.#claims) {
+      if (claim.run !== run.uid) continue;
       this.#claims.delete(externalId);
       this.poller.forget(externalId);
     }
@@ -146,45 +147,64 @@ export class Vendors {
   /** Looks at the vendor for the work of an intent in doubt. Never throws for what the vendor answers. */
   async resolve(run: LiveRun, profile: ProfileRef): Promise<{ found: string } | Resolution> {
     const { now } = this.#o;
-    const intent = openAttempt(run)?.intent;
-    if (intent === undefined) throw new Error(`run ${run.namespace}/${run.name} has no intent`);
     const timeoutMs = requestTimeoutMs(profile);
-    const { from, until } = windowOf(intent, timeoutMs);
-    const runtime = this.#o.registry.getRuntime(profile.spec.runtime);
-    const rivals = [...this.#o.caches.runs.byIndex('work', 'unanswered')].flatMap((other) => {
-      if (other.state !== 'live' || other.uid === run.uid) return [];
-      const theirs = unansweredIntent(other, timeoutMs);
-      if (theirs === undefined || theirs.requestDigest !== intent.requestDigest) return [];
-      if (theirs.from > until || theirs.until < from) return [];
-      const at = resolvableAt(openAttempt(other)!.intent!, { requestTimeoutMs: timeoutMs, traits: runtime.traits });
-      return [{ intent: theirs, resolvableAt: at }];
-    });
-    // A piece of work that is there may be the one whose answer a rival is about to get.
-    const under = rivals.find((rival) => rival.resolvableAt > now());
-    if (under !== undefined)
-      return { is: 'unasked', at: now(), tries: 0, message: 'Identical requests are still under way.' };
+    const mine = unansweredIntent(run, timeoutMs);
+    if (mine === undefined) throw new Error(`run ${run.namespace}/${run.name} has no intent in doubt`);
+    if (this.#isUnderWay(mine, profile)) return stillUnderWay(now());
     try {
-      const works: FoundWork[] = [];
-      const { io } = this.reach(profile);
-      for await (const work of runtime.list(from, io)) if (!this.#isClaimed(work.externalId)) works.push(work);
-      const marked = works.find(
-        (w) => w.mark?.clientRunId === this.#idOf(run) && w.mark.attempt === openAttempt(run)!.number,
-      );
-      const mine = { run: run.uid, requestDigest: intent.requestDigest, from, until };
-      const { matched, unreadable } = matchIntents([mine, ...rivals.map((rival) => rival.intent)], works);
-      const found = marked ?? matched.get(run.uid);
-      if (found !== undefined) {
-        this.claim(found.externalId, run.uid);
-        return { found: found.externalId };
-      }
-      if (unreadable.length === 0) return { is: 'nothing', at: now() };
-      const ids = unreadable.slice(0, 3).map((w) => w.externalId);
-      const message = `The vendor has work from that time whose request it no longer keeps (${ids.join(', ')}).`;
-      return { is: 'ambiguous', at: now(), message };
+      const { runtime, io } = this.reach(profile);
+      const found: FoundWork[] = [];
+      for await (const work of runtime.list(mine.from, io)) found.push(work);
+      return this.#judge(run, mine, profile, found);
     } catch (error) {
       if (!isRuntimeError(error) && !(error instanceof CannotReach)) throw error;
       return { is: 'unasked', at: now(), tries: 1, message: `The vendor could not be asked: ${error.message}` };
     }
+  }
+
+  /**
+   * Whose what was found is: in one go, from what is known at this moment, and claimed at once. Many runs look at the
+   * same time; with anything of it from before the list, two of them could take one piece of work.
+   */
+  #judge(run: LiveRun, mine: Intent, profile: ProfileRef, found: readonly FoundWork[]): { found: string } | Resolution {
+    const { now } = this.#o;
+    if (this.#isUnderWay(mine, profile)) return stillUnderWay(now());
+    const works = found.filter((work) => !this.#isClaimed(work.externalId));
+    const attempt = openAttempt(run)?.number ?? 0;
+    const marked = works.find(({ mark }) => mark?.clientRunId === this.#idOf(run) && mark.attempt === attempt);
+    const rivals = this.#rivalsOf(mine, profile).map(({ intent }) => intent);
+    const { matched, unreadable } = matchIntents([mine, ...rivals], works);
+    const own = marked ?? matched.get(mine.run);
+    if (own !== undefined) {
+      this.claim(own.externalId, run.uid, attempt);
+      return { found: own.externalId };
+    }
+    if (unreadable.length === 0) return { is: 'nothing', at: now() };
+    const ids = unreadable.slice(0, 3).map((work) => work.externalId);
+    const message = `The vendor has work from that time whose request it no longer keeps (${ids.join(', ')}).`;
+    return { is: 'ambiguous', at: now(), message };
+  }
+
+  /** Other runs that may have bought the very same thing in the same time, and do not know it yet either. */
+  #rivalsOf(mine: Intent, profile: ProfileRef): { intent: Intent; resolvableAt: number }[] {
+    const timeoutMs = requestTimeoutMs(profile);
+    const { traits } = this.#o.registry.getRuntime(profile.spec.runtime);
+    const answered = new Set([...this.#claims.values()].map(({ run, attempt }) => `${run}/${attempt}`));
+    return [...this.#o.caches.runs.byIndex('work', 'unanswered')].flatMap((other) => {
+      if (other.state !== 'live' || other.uid === mine.run) return [];
+      const intent = unansweredIntent(other, timeoutMs);
+      const { number, intent: recorded } = openAttempt(other)!;
+      // Its answer is known here, and on its way into the status.
+      if (intent === undefined || answered.has(`${other.uid}/${number}`)) return [];
+      if (intent.requestDigest !== mine.requestDigest || intent.from > mine.until || intent.until < mine.from)
+        return [];
+      return [{ intent, resolvableAt: resolvableAt(recorded!, { requestTimeoutMs: timeoutMs, traits }) }];
+    });
+  }
+
+  /** A piece of work that is there may be the one whose answer a rival is about to get. */
+  #isUnderWay(mine: Intent, profile: ProfileRef): boolean {
+    return this.#rivalsOf(mine, profile).some((rival) => rival.resolvableAt > this.#o.now());
   }
 
   /**
@@ -312,9 +332,21 @@ export class Vendors {
   }
 }
 
+const stillUnderWay = (at: number): Resolution => ({
+  is: 'unasked',
+  at,
+  tries: 0,
+  message: 'Identical requests are still under way.',
+});
+
 /** The profile's credentials are not usable now. */
 export class CannotReach extends Error {
   override readonly name = 'CannotReach';
+}
+
+function pollBudgetMs(profile: ProfileRef): number | undefined {
+  const seconds = profile.spec.requestPolicy?.polling.maxElapsedSeconds;
+  return seconds === undefined ? undefined : seconds * 1000;
 }
 
 export function requestTimeoutMs(profile: ProfileRef): number {

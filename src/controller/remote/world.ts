@@ -12,6 +12,8 @@ export interface VendorWorld {
   access: { ready: true } | { ready: false; message: string };
   /** Recent calls to the vendor have failed often. */
   degraded: string | undefined;
+  /** Milliseconds from the request to the end of the work, where the profile's request policy bounds that. */
+  pollBudgetMs: number | undefined;
   /** Milliseconds that one request to create work may take. */
   requestTimeoutMs: number;
 }

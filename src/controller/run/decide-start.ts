@@ -52,7 +52,8 @@ export function decideStart(world: World, number: number): Decision {
       againMs: 60_000,
     });
   }
-  if (spec.runKey !== undefined && isFirst && !spec.dryRun) {
+  // Paid work is found again by its name and spec too: a run that is applied again must not buy again.
+  if ((spec.runKey !== undefined || world.vendor?.traits.paid === true) && isFirst && !spec.dryRun) {
     if (memory.record === undefined) return { do: 'lookUpRecord' };
     const { record } = memory;
     const adoptable = record?.state === 'Finished' && record.uid !== run.uid && run.rerun !== record.status?.runId;

@@ -10,6 +10,8 @@ export class RunStoreInMemory {
   readonly results = new Map<string, Map<number, CollectedResult>>();
   readonly logs = new Map<string, Map<number, StoredLog>>();
   readonly records = new Map<string, RunRecord>();
+  /** Purchase id → clientRunId. */
+  readonly purchases = new Map<string, string>();
 }
 
 const durable = ({ clientRunId, runUid, attempt }: RunAttempt) => `${clientRunId}/${runUid}/${attempt}`;
@@ -105,11 +107,15 @@ export class ResultsOfProcess implements Results {
     for (const name of this.#entries.keys()) if (name.startsWith(`${clientRunId}/`)) this.#entries.delete(name);
   }
 
-  putRecord(record: RunRecord): Promise<void> {
-    return this.#calls.do(
-      'put record',
-      () => void this.#store.records.set(record.clientRunId, structuredClone(record)),
-    );
+  putRecord(record: RunRecord, purchase?: string): Promise<void> {
+    return this.#calls.do('put record', () => {
+      this.#store.records.set(record.clientRunId, structuredClone(record));
+      if (purchase !== undefined) this.#store.purchases.set(purchase, record.clientRunId);
+    });
+  }
+
+  getPurchase(purchase: string): Promise<RunRecord | undefined> {
+    return this.#calls.do('get purchase', () => this.#store.records.get(this.#store.purchases.get(purchase) ?? ''));
   }
 
   getRecord(clientRunId: string): Promise<RunRecord | undefined> {

@@ -25,6 +25,7 @@ const reason = (api: ApiServer, name = 'run') =>
   api.get('runs', `team/${name}`)?.status?.conditions?.find((c) => c.type === 'Ready')?.reason;
 const change = (does: (spec: { cancel: boolean; suspend: boolean }) => void) => (api: ApiServer) =>
   api.updateSpec('team/run', does);
+const POLICY = { health: {}, request: {}, polling: {}, download: {} };
 const forever = { work: () => ({}) };
 
 export const VENDOR_SCENARIOS: readonly Scenario[] = [
@@ -90,6 +91,29 @@ export const VENDOR_SCENARIOS: readonly Scenario[] = [
     name: 'longer than it may run',
     scene: scene({ run: base.within({ runSeconds: 30 }), vendor: forever }),
     expected: { ends: { run: 'Failed RunDeadlineExceeded' }, attempts: ['RunDeadlineExceeded'], results: 'Stored' },
+  },
+  {
+    name: 'longer than the request policy gives it',
+    scene: scene({
+      vendor: forever,
+      profile: aPaidProfile()
+        .asking({ requestPolicy: { ...POLICY, polling: { maxElapsedSeconds: 45 } } })
+        .spec(),
+    }),
+    expected: { ends: { run: 'Failed BudgetExceeded' }, attempts: ['BudgetExceeded'], results: 'Stored' },
+  },
+  {
+    name: 'applied again after it was deleted',
+    scene: scene({
+      steps: [
+        { when: (api) => reason(api) === 'Completed', does: (api) => api.deleteRun('team/run') },
+        {
+          when: (api) => api.get('runs', 'team/run') === undefined,
+          does: (api) => void api.create('runs', scene().run('run')),
+        },
+      ],
+    }),
+    expected: { ends: { run: 'Succeeded AlreadyRecorded' }, attempts: [], results: 'Stored' },
   },
   {
     name: 'suspended and resumed',
