@@ -4,6 +4,8 @@ import { stringify } from 'yaml';
 import { z } from 'zod';
 import { manifestSchema } from '../src/crds/manifest.ts';
 import { runtimeProfileCrd, worldRunCrd } from '../src/crds/to-crd.ts';
+import { docExamples } from './doc-examples.ts';
+import { evidencePage, readEvidence } from './live-evidence.ts';
 import { referencePages } from './reference.ts';
 import { crdTemplate } from './chart/crd-template.ts';
 import { dashboard } from './chart/dashboard.ts';
@@ -11,8 +13,8 @@ import { findHelm } from './chart/helm.ts';
 import { renderInstall, renderProfiles } from './chart/install.ts';
 
 /**
- * Writes everything that is derived from the zod schemas, and what is derived from that. `--check` writes nothing and
- * fails when a file differs, so that a schema change cannot land without its CRD.
+ * Writes everything that is derived from the zod schemas and from pages of the documentation, and what is derived from
+ * that. `--check` writes nothing and fails when a file differs, so that a schema change cannot land without its CRD.
  */
 
 const root = join(import.meta.dirname, '..');
@@ -27,6 +29,8 @@ const files: Record<string, string> = {
   'charts/worldflux-operator/templates/crds/runtimeprofiles.yaml': header + crdTemplate(runtimeProfileCrd),
   'charts/worldflux-operator/monitoring/dashboard.json': `${JSON.stringify(dashboard(), null, 2)}\n`,
   'docs/reference/manifest.schema.json': `${JSON.stringify(z.toJSONSchema(manifestSchema), null, 2)}\n`,
+  'docs/runtimes/evidence.md': evidencePage(readEvidence(root)),
+  ...docExamples(root),
   ...referencePages,
 };
 
