@@ -15,6 +15,8 @@ export interface UrlPolicy {
   readonly allowPlainHTTP?: boolean | undefined;
   /** Private, loopback and cluster addresses. Link-local and metadata addresses are never allowed. */
   readonly allowPrivateEndpoints?: boolean | undefined;
+  /** Hosts that `allowPrivateEndpoints` is meant for, exact or as `*.example.com`; absent: every host. */
+  readonly privateHosts?: readonly string[] | undefined;
   /** Pod, service and node ranges, as `10.96.0.0/12`; refused like private ones even where they are public. */
   readonly clusterRanges?: readonly string[] | undefined;
 }
@@ -86,15 +88,14 @@ export class UrlGuard {
 
   #checkAddress(host: string, address: string): void {
     const kind = addressKind(address, this.#isCluster);
-    if (this.#kindAllowed(kind)) return;
+    if (kind === 'Public' || this.#privateAllowed(host, kind)) return;
     throw new UrlRefused('AddressNotAllowed', `${host} stands for a ${WORDS[kind]} address, which is not allowed`);
   }
 
-  #kindAllowed(kind: AddressKind): boolean {
-    if (kind === 'Public') return true;
-    return (
-      this.#policy.allowPrivateEndpoints === true && (kind === 'Private' || kind === 'Loopback' || kind === 'Cluster')
-    );
+  #privateAllowed(host: string, kind: AddressKind): boolean {
+    if (kind !== 'Private' && kind !== 'Loopback' && kind !== 'Cluster') return false;
+    const { allowPrivateEndpoints, privateHosts } = this.#policy;
+    return allowPrivateEndpoints === true && (privateHosts === undefined || hostMatches(plainHost(host), privateHosts));
   }
 }
 
@@ -118,8 +119,13 @@ export function hostMatches(host: string, patterns: readonly string[]): boolean 
   });
 }
 
-/** Lower case, without the brackets of IPv6 and without the trailing dot that means the same host. */
+/** As {@link plainHost} writes it. */
 export function hostOf(url: URL): string {
-  const host = url.hostname.replace(/^\[|\]$/g, '').toLowerCase();
+  return plainHost(url.hostname);
+}
+
+/** Lower case, without the brackets of IPv6 and without the trailing dot that means the same host. */
+function plainHost(hostname: string): string {
+  const host = hostname.replace(/^\[|\]$/g, '').toLowerCase();
   return host.endsWith('.') ? host.slice(0, -1) : host;
 }

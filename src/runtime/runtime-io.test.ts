@@ -4,6 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { runtimeProfileSpec } from '../crds/runtime-profile.ts';
 import type { ProviderEventInput } from '../telemetry/provider-event.ts';
+import type { RuntimeError } from './errors.ts';
 import { RuntimeIos, type RuntimeCredentials } from './runtime-io.ts';
 
 let server: Server;
@@ -85,6 +86,22 @@ test('the profile’s rules hold: no plain HTTP, no private address and no clust
   const others = { network: { ...near.network, allowedHosts: ['api.example.com'] } };
   await expect(call(io('first', others, 'sha256:2'))).rejects.toMatchObject(refusal);
   expect(connections).toBe(0);
+});
+
+test('private addresses are open to the endpoint and to named hosts, not to whatever URL a vendor gives', async () => {
+  const elsewhere = origin.replace('127.0.0.1', 'localhost');
+  const at = (spec: object, digest: string, url: string) =>
+    io('first', spec, digest)
+      .http.fetch({ class: 'download', name: 'output download' })(url)
+      .then(
+        (response) => response.status,
+        (error: RuntimeError) => error.kind,
+      );
+  expect(await at(near, 'sha256:0', `${origin}/out.mp4`)).toBe(200);
+  expect(await at(near, 'sha256:0', `${elsewhere}/admin`)).toBe('refused');
+  expect(await at(near, 'sha256:0', 'http://10.0.0.1/admin')).toBe('refused');
+  const named = { network: { ...near.network, allowedHosts: ['127.0.0.1', 'localhost'] } };
+  expect(await at(named, 'sha256:1', `${elsewhere}/out.mp4`)).toBe(200);
 });
 
 test('the profile’s request policy holds', async () => {

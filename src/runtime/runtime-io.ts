@@ -1,7 +1,7 @@
 import type { RuntimeProfileSpec } from '../crds/runtime-profile.ts';
 import { parseQuantity } from '../kube/quantity.ts';
 import { GuardedConnections } from '../net/connections.ts';
-import { UrlGuard, type UrlPolicy } from '../net/url-guard.ts';
+import { hostOf, UrlGuard, type UrlPolicy } from '../net/url-guard.ts';
 import type { ProviderEventRecorder } from '../telemetry/provider-events.ts';
 import type { ProfileRef, Runtime, RuntimeIo } from './contract.ts';
 import { GuardedVendorHttp } from './guarded-vendor-http.ts';
@@ -89,7 +89,11 @@ export class RuntimeIos {
     this.#connections.set(name, known);
     const kept = known.get(digest);
     if (kept !== undefined) return kept;
-    const policy: UrlPolicy = { ...spec.network, clusterRanges: this.#options.clusterRanges };
+    const policy: UrlPolicy = {
+      ...spec.network,
+      clusterRanges: this.#options.clusterRanges,
+      privateHosts: privateHostsOf(spec),
+    };
     const made = new GuardedConnections(policy, {}, new UrlGuard(policy, this.#options.resolve));
     known.set(digest, made);
     return made;
@@ -100,4 +104,14 @@ export class RuntimeIos {
 export function endpointOf(spec: RuntimeProfileSpec): string | undefined {
   const block = spec[spec.runtime];
   return block !== undefined && 'endpoint' in block ? block.endpoint : undefined;
+}
+
+/**
+ * Without named hosts, what the profile opens the private networks for is its endpoint. A vendor names URLs too, perhaps
+ * in the words of a model: those must not reach into the cluster.
+ */
+function privateHostsOf(spec: RuntimeProfileSpec): string[] | undefined {
+  if (spec.network?.allowedHosts !== undefined) return undefined;
+  const endpoint = endpointOf(spec);
+  return endpoint !== undefined && URL.canParse(endpoint) ? [hostOf(new URL(endpoint))] : [];
 }
