@@ -21,6 +21,8 @@ const TOOLS = {
   kubeconform: { module: 'github.com/yannh/kubeconform', version: 'v0.8.0', folder: 'cmd/kubeconform' },
   /** Copies images between archives and registries; serves as a registry too. */
   crane: { module: 'github.com/google/go-containerregistry', version: 'v0.22.1', folder: 'cmd/crane' },
+  /** The Lua that Argo CD runs health checks in. */
+  glua: { module: 'github.com/yuin/gopher-lua', version: 'v1.1.2', folder: 'cmd/glua' },
 } as const satisfies Record<string, GoTool>;
 
 export type ToolName = keyof typeof TOOLS;

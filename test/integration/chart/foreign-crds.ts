@@ -1,5 +1,6 @@
 import type { Cluster } from '../../cluster/index.ts';
 import { moduleFiles } from '../../../scripts/tools/go-tool.ts';
+import { until } from '../../cluster/process.ts';
 
 /** The kinds of other projects, from their own releases, so that the API server judges what we write for them. */
 
@@ -22,6 +23,8 @@ export async function installForeignCrds(cluster: Pick<Cluster, 'kubectl'>): Pro
   for (const [module, files] of Object.entries(SOURCES)) {
     const input = (await moduleFiles(module, files)).join('\n---\n');
     const names = await cluster.kubectl(['apply', '--server-side', '-f', '-', '-o', 'name'], { input });
-    await cluster.kubectl(['wait', '--for=condition=Established', '--timeout=30s', ...names.trim().split('\n')]);
+    const established = ['wait', '--for=condition=Established', '--timeout=30s', ...names.trim().split('\n')];
+    // kubectl does not wait for an object that has no conditions at all yet.
+    await until(module, () => cluster.kubectl(established).catch(() => undefined), { timeoutMs: 60_000 });
   }
 }
