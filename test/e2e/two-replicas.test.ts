@@ -94,6 +94,24 @@ test('both are ready, one leads, and pods that reach only the other one miss not
   await world.current.serveBy(leader, standby!);
 });
 
+test('a run that is deleted while its pod has results to bring does not keep the pod: any replica says that it is over', async () => {
+  const { kit, profile } = world.current;
+  await world.current.serveBy();
+  const spec = { timeouts: { uploadSeconds: 600 } };
+  await kit.apply(kit.shell('unwanted', profile, `echo '{"x": 1}' > ${METRICS}`, spec));
+  const of = ['-n', kit.namespace, '-l', 'worldflux.ai/run=unwanted'];
+  const exitCode = '{.status.containerStatuses[0].state.terminated.exitCode}';
+  const waitFor = (what: string) =>
+    kit.cluster.kubectl(['wait', 'pods', ...of, `--for=${what}`, '--timeout=120s'], { timeoutMs: 130_000 });
+  await kit.until('unwanted', (run) => (run.status?.attempts ?? []).length > 0);
+  await waitFor(`jsonpath=${exitCode}=0`);
+  await kit.cluster.kubectl(['-n', kit.namespace, 'delete', 'worldrun', 'unwanted']);
+  const { standbys } = await world.current.roles();
+  await world.current.serveBy(...standbys);
+  await waitFor('delete');
+  await world.current.serveBy(...world.current.all);
+});
+
 test('the leader is killed while runs start, run, upload and end: the standby ends them all', async () => {
   const { kit } = world.current;
   const { leader } = await world.current.roles();
