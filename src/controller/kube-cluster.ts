@@ -76,6 +76,13 @@ export class KubeCluster implements Cluster, ProfileCluster {
     return this.#client.get(JOBS, ref);
   }
 
+  listJobs(labels: Readonly<Record<string, string>>): AsyncIterable<Wire<V1Job>> {
+    const labelSelector = Object.entries(labels)
+      .map(([name, value]) => `${name}=${value}`)
+      .join(',');
+    return this.#client.list(JOBS, { labelSelector });
+  }
+
   async readPods(job: { namespace: string; uid: string }): Promise<Wire<V1Pod>[]> {
     const pods: Wire<V1Pod>[] = [];
     for await (const pod of this.#client.list(PODS, {

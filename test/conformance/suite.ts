@@ -1,11 +1,12 @@
 import { afterAll, describe, expect, test } from 'vitest';
+import { findOrphans } from '../../src/controller/remote/sweep.ts';
 import { VirtualClock } from '../faults/run/virtual-clock.ts';
 import { Calls, type Fault } from './calls.ts';
 import { pass } from './driver.ts';
 import type { Account, Harness, Process } from './harness.ts';
 import { INSTALLATION, play } from './play.ts';
 import { SCENARIOS } from './scenarios.ts';
-import type { Handle, RuntimeContext, RuntimeIo } from '../../src/runtime/contract.ts';
+import type { Handle, Plan, RuntimeContext, RuntimeIo } from '../../src/runtime/contract.ts';
 
 /** How often one and the same call of a scenario is befallen: the fifth poll of many is like the second. */
 const SAME_CALL = 2;
@@ -212,6 +213,47 @@ function singleSteps(harness: Harness): void {
         // Where the vendor keeps our mark, other people's work is not even shown.
         const shown = found.filter(({ externalId }) => strange.includes(externalId));
         expect(marksWork ? shown : []).toEqual([]);
+      }));
+
+  if (harness.has.includes('strangers'))
+    test('the sweep finds what no run names, at the second sight, and spares what is young, claimed or a stranger’s', () =>
+      onStage(harness, async ({ account, process, context, clock }) => {
+        const { runtime, io } = process;
+        const { requestDigest } = runtime.plan(context) as Plan;
+        const iso = (ms: number) => new Date(ms).toISOString();
+        const intent = {
+          requestDigest,
+          recordedAt: iso(clock.now),
+          notAfter: iso(clock.now + 60_000),
+          deadlineAt: iso(clock.now + 3_600_000),
+        };
+        const claimed = await create(process, context, clock);
+        const again = runtime.traits.idempotentCreate ? { ...context, attempt: 2 } : context;
+        const nobodys = await create(process, again, clock);
+        await account.strangers!();
+        const sweep = async (seenBefore: ReadonlySet<string>) =>
+          findOrphans({
+            now: clock.now,
+            works: await listed(process, 0),
+            isClaimed: (id) => id === claimed.externalId,
+            intents: [{ intent, open: false }],
+            requestTimeoutMs: 60_000,
+            minAgeMs: 300_000,
+            seenBefore,
+          });
+        pass(clock, runtime.traits.listLagMs + 1000);
+        const young = await sweep(new Set());
+        expect([...young.seen]).toEqual([]);
+        pass(clock, 300_000);
+        const first = await sweep(young.seen);
+        expect(first.orphans).toEqual([]);
+        const second = await sweep(first.seen);
+        expect(second.orphans.map(({ externalId }) => externalId)).toEqual([nobodys.externalId]);
+        await runtime.teardown({ ...nobodys, attempt: 0 }, io());
+        pass(clock, 60_000);
+        expect((await sweep(first.seen)).orphans).toEqual([]);
+        const states = await runtime.observe([claimed], io());
+        expect(states.get(claimed.externalId)).toMatchObject({ at: 'running' });
       }));
 
   if (harness.has.includes('strangers'))
