@@ -37,8 +37,9 @@ export async function applyVendor(decision: VendorStep, world: World, ctx: Apply
       return;
     }
     case 'believe':
-      ctx.vendors.claim(decision.externalId, run.uid, decision.attempt.number);
-      memory.submitted = decision.externalId;
+      if (ctx.vendors.claimOffered(decision.externalId, run.uid, decision.attempt.number))
+        memory.submitted = decision.externalId;
+      else memory.resolution = undefined;
       return;
     case 'stopWork':
       return stopWork(decision, world, ctx);

@@ -125,7 +125,9 @@ function resolve(attempt: VendorAttempt): Decision {
       const said = world.run.submitOutcome;
       if (said !== undefined && said.attempt === open.number) {
         if (said.externalId === undefined) return stopBeforeSending(attempt) ?? again(attempt);
-        return { do: 'believe', attempt: open, externalId: said.externalId };
+        // Whoever may change the run could name somebody else's work and be given its results.
+        if (resolution.candidates.includes(said.externalId))
+          return { do: 'believe', attempt: open, externalId: said.externalId };
       }
       const waitsForPerson = world.waitsForPerson && !world.run.spec.cancel;
       const over = deadlineAt + DEADLINE_MARGIN_MS;

@@ -135,6 +135,13 @@ export class Vendors {
     this.#claims.set(externalId, { run, attempt });
   }
 
+  /** False when another run has taken it since it was offered. */
+  claimOffered(externalId: string, run: string, attempt: number): boolean {
+    if (this.#isClaimed(externalId)) return false;
+    this.claim(externalId, run, attempt);
+    return true;
+  }
+
   /** A run is over or gone: its statuses, or nobody, speak for its work now. */
   forget(run: { uid: string }): void {
     for (const [externalId, claim] of this.#claims) {
@@ -182,7 +189,7 @@ export class Vendors {
     if (unreadable.length === 0) return { is: 'nothing', at: now() };
     const ids = unreadable.slice(0, 3).map((work) => work.externalId);
     const message = `The vendor has work from that time whose request it no longer keeps (${ids.join(', ')}).`;
-    return { is: 'ambiguous', at: now(), message };
+    return { is: 'ambiguous', at: now(), message, candidates: unreadable.map((work) => work.externalId) };
   }
 
   /** Other runs that may have bought the very same thing in the same time, and do not know it yet either. */

@@ -50,7 +50,8 @@ export interface OwnIntent {
 
 export type Resolution =
   | { is: 'nothing'; at: number }
-  | { is: 'ambiguous'; at: number; message: string }
+  /** Nobody's work from that time, of which the vendor does not tell what was asked: a person may choose among it. */
+  | { is: 'ambiguous'; at: number; message: string; candidates: readonly string[] }
   /** The vendor could not be asked. */
   | { is: 'unasked'; at: number; message: string; tries: number };
 
