@@ -5,8 +5,7 @@ import { parseQuantity } from '../../kube/quantity.ts';
 import { podState, type PodView } from '../../runtime/local/pod-state.ts';
 import { Admission } from '../admission/admission.ts';
 import type { SpendBook } from '../admission/spend.ts';
-import { spentUSD, usedUntil } from '../cost.ts';
-import { readUSD, type MicroUSD } from '../money.ts';
+import { spentBy } from '../admission/spent-by.ts';
 import type { Caches } from '../caches.ts';
 import { clientRunId } from '../identity.ts';
 import { stopJob } from '../../runtime/local/cluster.ts';
@@ -378,15 +377,10 @@ export class RunController {
 
   /** Gives back its place, and what it did not spend. */
   #release(run: RunView): void {
-    this.#admission.release(run.uid, this.#leads ? this.#spentBy(run) : undefined);
-  }
-
-  /** What a run has cost up to now: one that is gone buys nothing more. Undefined where that cannot be told. */
-  #spentBy(run: RunView): MicroUSD | undefined {
-    if (run.state === 'settled') return readUSD(run.costUSD);
-    if ((run.status.attemptCount ?? 0) === 0) return 0n;
-    const profile = this.#o.vendors.profileOf(run);
-    return profile === undefined ? undefined : spentUSD(run.spec, profile.spec, usedUntil(run, this.#o.now()));
+    const { vendors, caches, now } = this.#o;
+    const profile = run.state === 'live' ? vendors.profileOf(run) : undefined;
+    const specOf = (name: string) => caches.profiles.get(name)?.spec;
+    this.#admission.release(run.uid, this.#leads ? spentBy(run, profile, specOf, now()) : undefined);
   }
 
   #onJob(change: StoreChange<JobView>): void {
