@@ -35,7 +35,20 @@ const artifact = z.object({
 
 /** The `data` of each kind. */
 export const KINDS = {
-  Doctor: z.object({ healthy: z.boolean(), checks: z.array(check) }),
+  Doctor: z.object({
+    healthy: z.boolean(),
+    checks: z.array(check),
+    /** `capabilities` is null where they are those of the profile's images. */
+    runtimes: z.array(
+      z.object({
+        name: z.string(),
+        capabilities: z.array(z.string()).nullable(),
+        profiles: z.array(
+          z.object({ name: z.string(), ready: z.boolean(), degraded: z.boolean(), reason: z.string() }),
+        ),
+      }),
+    ),
+  }),
   RuntimeList: z.object({
     items: z.array(
       z.object({
@@ -45,12 +58,34 @@ export const KINDS = {
         ready: z.boolean(),
         reason: z.string(),
         image: z.string().nullable(),
+        degraded: z.boolean(),
+        supportLevel: z.string().nullable(),
+        capabilities: z.array(z.string()).nullable(),
       }),
     ),
   }),
   RuntimeDoctor: z.object({
     healthy: z.boolean(),
-    items: z.array(z.object({ name: z.string(), ready: z.boolean(), message: z.string(), checks: z.array(check) })),
+    items: z.array(
+      z.object({
+        name: z.string(),
+        runtime: z.string(),
+        ready: z.boolean(),
+        degraded: z.boolean(),
+        message: z.string(),
+        checks: z.array(check),
+        /** What it is configured with, by name: never a value. */
+        config: z.array(
+          z.object({
+            name: z.string(),
+            present: z.boolean(),
+            source: z.string().nullable(),
+            required: z.boolean(),
+            valid: z.boolean(),
+          }),
+        ),
+      }),
+    ),
   }),
   RunList: z.object({ items: z.array(runLine) }),
   Run: z.object({

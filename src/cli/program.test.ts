@@ -38,6 +38,7 @@ test.each([
   [['logs']],
   [['logs', 'x', '--rank', 'one']],
   [['--nonsense']],
+  [['doctor', '--capability', 'fly']],
   [['runs', 'list', '--kubeconfig', '/nowhere/config']],
 ])('%j is wrong usage: exit code 2, said on standard error', async (argv) => {
   expect(await cli(...argv)).toMatchObject({ code: 2, out: '', err: expect.stringContaining('error: ') });

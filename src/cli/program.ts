@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream';
-import { Command, CommanderError, InvalidArgumentError, type OutputConfiguration } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option, type OutputConfiguration } from 'commander';
+import { CAPABILITIES, type Capability } from '../crds/vocabulary.ts';
 import { VERSION } from '../version.ts';
 import * as artifacts from './commands/artifacts.ts';
 import { cancel, retry, sync } from './commands/change.ts';
@@ -88,7 +89,15 @@ function build(within: Within, output: OutputConfiguration): Command {
   program
     .command('doctor')
     .description('what works here, and what you may do')
-    .action(() => act(doctor));
+    .addOption(
+      new Option('--capability <name>', 'only runtimes that can do this; an error where none is ready').choices(
+        CAPABILITIES,
+      ),
+    )
+    .option('--registered-only', 'leave out runtimes that no profile names', false)
+    .action(({ capability, registeredOnly }: { capability?: Capability; registeredOnly: boolean }) =>
+      act((session) => doctor(session, { capability, registeredOnly })),
+    );
 
   const runtimes = program.command('runtime').description('RuntimeProfiles: where runs may run');
   runtimes

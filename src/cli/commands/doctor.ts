@@ -1,4 +1,4 @@
-import type { V1Node, V1SelfSubjectAccessReview } from '@kubernetes/client-node';
+import type { V1EndpointSlice, V1Node, V1SelfSubjectAccessReview } from '@kubernetes/client-node';
 import { isKubeError } from '../../kube/errors.ts';
 import { NODES, resourceType, type Wire } from '../../kube/resource.ts';
 import { RESULTS_API_VERSION, RESULTS_GROUP, RESULTS_ROOT } from '../../results/api/protocol.ts';
@@ -8,8 +8,17 @@ import { answerOf, type Answer } from '../envelope.ts';
 import { cliErrorOf, EXIT_CODES } from '../errors.ts';
 import { RUNTIME_PROFILES, type RuntimeProfile } from '../resources.ts';
 import type { Session } from '../session.ts';
+import {
+  isReady,
+  runtimeFacts,
+  runtimeLines,
+  secretLines,
+  upstreamLines,
+  type Line,
+  type RuntimeFacts,
+  type RuntimeQuestion,
+} from './doctor-runtimes.ts';
 
-type Line = Answer<'Doctor'>['data']['checks'][number];
 type Level = Line['level'];
 
 const SELF_REVIEWS = resourceType<Wire<V1SelfSubjectAccessReview>>({
@@ -22,10 +31,11 @@ const SELF_REVIEWS = resourceType<Wire<V1SelfSubjectAccessReview>>({
 
 const CALL_MS = 10_000;
 
-/** What this user can do here, from the outside in: cluster, kinds, rights, profiles, results, GPUs. */
-export async function doctor(session: Session): Promise<Answer<'Doctor'>> {
+/** What this user can do here, from the outside in: cluster, kinds, rights, profiles, gateway, results, GPUs. */
+export async function doctor(session: Session, question: RuntimeQuestion): Promise<Answer<'Doctor'>> {
   const reached = await cluster(session);
   const checks = [reached];
+  let runtimes: RuntimeFacts[] = [];
   if (reached.level === 'ok') {
     const kinds = await servedLine(
       session,
@@ -35,8 +45,15 @@ export async function doctor(session: Session): Promise<Answer<'Doctor'>> {
       'WorldRuns are not known here: install the operator’s chart, which brings its CRDs',
     );
     checks.push(kinds);
-    if (kinds.level === 'ok') checks.push(...(await Promise.all([profiles(session), rights(session)])).flat());
+    if (kinds.level === 'ok') {
+      const [listed, may] = await Promise.all([listProfiles(session), rights(session)]);
+      checks.push(listed.line, ...may);
+      runtimes = runtimeFacts(listed.profiles, question);
+      if (listed.known) checks.push(...runtimeLines(runtimes, question.capability));
+      checks.push(...(await secretLines(session, listed.profiles)), ...upstreamLines(listed.profiles));
+    }
     checks.push(
+      await gateway(session),
       await servedLine(
         session,
         'results',
@@ -44,12 +61,12 @@ export async function doctor(session: Session): Promise<Answer<'Doctor'>> {
         'info',
         `${RESULTS_API_VERSION} is not served: logs and artifacts of runs whose pods are gone cannot be read (the chart’s resultsApi.enabled)`,
       ),
+      await gpus(session),
     );
-    checks.push(await gpus(session));
   }
   const healthy = checks.every(({ level }) => level !== 'error');
   const text = checks.map((c) => `${c.level.padEnd(5)} ${c.check}: ${c.message}`).join('\n');
-  return answerOf('Doctor', { healthy, checks }, text, healthy ? undefined : EXIT_CODES.notVerified);
+  return answerOf('Doctor', { healthy, checks, runtimes }, text, healthy ? undefined : EXIT_CODES.notVerified);
 }
 
 const line = (check: string, level: Level, message: string): Line => ({ check, level, message });
@@ -112,19 +129,59 @@ async function servedLine(
   });
 }
 
-async function profiles({ client, signal }: Session): Promise<Line> {
-  return looked('profiles', 'info', async () => {
-    const all: RuntimeProfile[] = [];
-    for await (const profile of client.list(RUNTIME_PROFILES, { signal, timeoutMs: CALL_MS })) all.push(profile);
-    const ready = all.filter(({ status }) =>
-      status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True'),
-    );
-    const standard = all.find(({ metadata }) => metadata?.annotations?.[DEFAULT_PROFILE_ANNOTATION] === 'true')
+interface Listed {
+  line: Line;
+  profiles: RuntimeProfile[];
+  /** False where they could not be read: that says nothing of them. */
+  known: boolean;
+}
+
+async function listProfiles({ client, signal }: Session): Promise<Listed> {
+  const profiles: RuntimeProfile[] = [];
+  let known = false;
+  const about = await looked('profiles', 'info', async () => {
+    for await (const profile of client.list(RUNTIME_PROFILES, { signal, timeoutMs: CALL_MS })) profiles.push(profile);
+    known = true;
+    const ready = profiles.filter(isReady);
+    const standard = profiles.find(({ metadata }) => metadata?.annotations?.[DEFAULT_PROFILE_ANNOTATION] === 'true')
       ?.metadata?.name;
-    if (all.length === 0) return line('profiles', 'error', 'there is no RuntimeProfile: no run can start');
-    const words = `${ready.length} of ${all.length} ready; default: ${standard ?? 'none, so every run names one'}`;
+    if (profiles.length === 0) return line('profiles', 'error', 'there is no RuntimeProfile: no run can start');
+    const words = `${ready.length} of ${profiles.length} ready; default: ${standard ?? 'none, so every run names one'}`;
     if (ready.length === 0) return line('profiles', 'error', `${words}; kubectl worldflux runtime doctor says why`);
-    return line('profiles', ready.length === all.length ? 'ok' : 'info', words);
+    return line('profiles', ready.length === profiles.length ? 'ok' : 'info', words);
+  });
+  return { line: about, profiles, known };
+}
+
+const GATEWAY = 'worldflux-operator-gateway';
+const ENDPOINT_SLICES = resourceType<Wire<V1EndpointSlice>>({
+  group: 'discovery.k8s.io',
+  version: 'v1',
+  plural: 'endpointslices',
+  namespaced: true,
+  kind: 'EndpointSlice',
+});
+
+/** Where the pods of runs bring their results: behind its Service stands an operator that is ready. */
+async function gateway({ client, signal }: Session): Promise<Line> {
+  return looked('gateway', 'info', async () => {
+    const selection = { labelSelector: `kubernetes.io/service-name=${GATEWAY}`, signal, timeoutMs: CALL_MS };
+    let ready = 0;
+    let waiting = 0;
+    for await (const { endpoints } of client.list(ENDPOINT_SLICES, selection))
+      for (const { conditions } of endpoints ?? []) {
+        if (conditions?.ready === false) waiting += 1;
+        else ready += 1;
+      }
+    if (ready > 0) return line('gateway', 'ok', `${ready} operator(s) ready behind Service ${GATEWAY}`);
+    if (waiting > 0)
+      return line(
+        'gateway',
+        'error',
+        `${waiting} operator(s), none of them ready: kubectl get pods -A -l app.kubernetes.io/name=worldflux-operator`,
+      );
+    // One that runs outside of the cluster has no Service.
+    return line('gateway', 'info', `nothing stands behind a Service ${GATEWAY}: is the operator installed?`);
   });
 }
 

@@ -224,7 +224,11 @@ describe('a run', () => {
       apiVersion: 'worldflux.ai/v1alpha1',
       kind: 'RuntimeProfile',
       metadata: { name: `cli-${namespace}` },
-      spec: { runtime: 'local', local: { image: 'busybox' } },
+      spec: {
+        runtime: 'local',
+        local: { image: 'busybox' },
+        providerEnv: [{ name: 'HF_TOKEN', secretKeyRef: { name: 'absent', key: 'token' } }],
+      },
     };
     const before = await cli.json('Doctor', 'doctor');
     expect(before.checks).toContainEqual(expect.objectContaining({ check: 'results', level: 'ok' }));
@@ -235,6 +239,29 @@ describe('a run', () => {
     });
     await served.cluster.kubectl(['apply', '-f', '-'], { input: stringify(profile) });
     try {
+      const wide = await cli.json('Doctor', 'doctor');
+      expect(wide.runtimes.map(({ name }) => name).toSorted()).toEqual(['genie', 'local', 'mock', 'replicate']);
+      const narrow = await cli.json('Doctor', 'doctor', '--registered-only', '--capability', 'generate');
+      expect(narrow.runtimes).toEqual([
+        {
+          name: 'local',
+          capabilities: null,
+          profiles: [{ name: profile.metadata.name, ready: false, degraded: false, reason: '' }],
+        },
+      ]);
+      expect(narrow.healthy).toBe(false);
+      expect(narrow.checks).toContainEqual({
+        check: 'capability',
+        level: 'error',
+        message: 'no profile that is ready can generate: kubectl worldflux runtime list',
+      });
+      // A Secret that runs need is looked for by name, and never read.
+      expect(narrow.checks).toContainEqual({
+        check: 'secrets',
+        level: 'info',
+        message: `Secret default/absent (HF_TOKEN of profile ${profile.metadata.name}) is missing; runs that need it wait with SecretMissing`,
+      });
+      expect(narrow.checks).toContainEqual(expect.objectContaining({ check: 'gateway', level: 'info' }));
       const { items } = await cli.json('RuntimeList', 'runtime', 'list');
       expect(items).toContainEqual(
         expect.objectContaining({ name: profile.metadata.name, runtime: 'local', ready: false }),
