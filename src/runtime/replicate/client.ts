@@ -40,14 +40,12 @@ export async function ask<T>(
     throw new RuntimeError({ kind: 'credentials' }, `the profile’s Secret has no ${TOKEN}`);
   const guarded = io.http.fetch({ maxAnswerBytes: MAX_ANSWER, credentials: true, ...operation });
   let failed: RuntimeError | undefined;
-  let asked = false;
   const replicate = new Replicate({
     auth,
     baseUrl: endpointOf(io.profile),
     userAgent: 'worldflux-operator',
     useFileOutput: false,
     fetch: async (input, init) => {
-      asked = true;
       try {
         const response = await guarded(input, {
           ...init,
@@ -66,7 +64,6 @@ export async function ask<T>(
   try {
     answer = await send(replicate);
   } catch (cause) {
-    if (!asked) throw new RuntimeError({ kind: 'terminal' }, `replicate ${operation.name}: it cannot be asked`, cause);
     throw failed ?? senseless(operation, creates, cause);
   }
   const parsed = shape.safeParse(answer);

@@ -115,6 +115,18 @@ describe('outputs', () => {
     expect(vendor.fake.requests('output')[0]!.headers.authorization).toBeUndefined();
   });
 
+  test('that the store has already hold no connection up', async () => {
+    class Full extends KeepingSink {
+      override artifact({ name, path }: Parameters<KeepingSink['artifact']>[0]) {
+        return Promise.resolve({ name, path, commit: false, state: 'Stored' as const });
+      }
+    }
+    const files = Array.from({ length: 40 }, (_, i) => ({ $file: `${i}.bin`, size: 900_000 }));
+    const { collect, fake } = await collected(files, { sink: new Full() });
+    expect((await collect()).artifacts).toHaveLength(40);
+    expect(fake.requests('output')).toHaveLength(40);
+  });
+
   test('beyond what a run can have are counted', async () => {
     const { collect } = await collected(Array.from({ length: 70 }, () => ({ $file: 'a.txt', text: 'a' })));
     const { artifacts } = await collect();

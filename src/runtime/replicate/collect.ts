@@ -122,7 +122,7 @@ async function download(
   // Some outputs are files of the API itself; nothing else is ever shown the token.
   const own = url.origin === new URL(endpointOf(io.profile)).origin;
   const operation = { ...call, class: 'download', name: 'output download', credentials: own } as const;
-  const body = new Watched();
+  let body: Watched | undefined;
   try {
     const response = await io.http.fetch(operation)(url, {
       headers: own ? { authorization: `Bearer ${io.credentials[TOKEN]}` } : {},
@@ -130,12 +130,15 @@ async function download(
     });
     if (!response.ok || response.body === null) return await missing(name, response, io);
     const file = fileOf(name, mediaType(response.headers.get('content-type')), extension);
-    return await sink.artifact({ name, ...file, body: body.of(response.body) });
+    body = new Watched(response.body);
+    return await sink.artifact({ name, ...file, body: body.bytes() });
   } catch (error) {
     // What the store throws is the store's; what the vendor's bytes throw comes back through it in any wrapping.
-    const cause = body.problem ?? error;
+    const cause = body?.problem ?? error;
     if (isRuntimeError(cause, 'refused', 'terminal')) return notStored(name, 'Refused', cause.message);
     throw cause;
+  } finally {
+    await body?.close();
   }
 }
 
@@ -152,15 +155,32 @@ async function missing(name: string, response: Response, io: RuntimeIo): Promise
 /** Bytes on their way to the store, and what became of them on this side. */
 class Watched {
   problem: RuntimeError | undefined;
+  readonly #body: ReadableStream<Uint8Array>;
+  #begun = false;
 
-  async *of(body: ReadableStream<Uint8Array>): AsyncGenerator<Buffer> {
+  constructor(body: ReadableStream<Uint8Array>) {
+    this.#body = body;
+  }
+
+  async *bytes(): AsyncGenerator<Buffer> {
+    this.#begun = true;
     try {
-      for await (const chunk of body) yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+      for await (const chunk of this.#body) yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     } catch (cause) {
       this.problem = isRuntimeError(cause)
         ? cause
         : new RuntimeError({ kind: 'retryable' }, 'replicate output download: the bytes stopped coming', cause);
       throw this.problem;
+    }
+  }
+
+  /** A store that has it already reads nothing, and what was never begun cannot be given up: the connection would wait. */
+  async close(): Promise<void> {
+    if (this.#begun) return;
+    try {
+      for await (const _ of this.bytes()) break;
+    } catch {
+      // Nobody wanted them.
     }
   }
 }

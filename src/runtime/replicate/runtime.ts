@@ -27,6 +27,7 @@ import { submit } from './submit.ts';
 import { targetKey, targetOf } from './target.ts';
 import { Uploads } from './uploads.ts';
 import { z } from 'zod';
+import { fetchWebhookSecret, WebhookReceiver, WebhookSecrets } from './webhook.ts';
 
 /**
  * A guess: nothing is published on how soon a prediction stands in the list. Nothing is concluded from its absence
@@ -68,6 +69,10 @@ export class ReplicateRuntime implements Runtime {
 
   plan(context: RuntimeContext): Plan | PlanRefusal {
     return plan(context);
+  }
+
+  notices(io: () => RuntimeIo, onHint: (externalId: string) => void): WebhookReceiver {
+    return new WebhookReceiver({ secrets: new WebhookSecrets(async () => fetchWebhookSecret(io())), onHint });
   }
 
   async prepare(plan: Plan, io: RuntimeIo): Promise<void> {

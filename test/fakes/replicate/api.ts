@@ -124,7 +124,9 @@ export function buildApi({ state, faults, log, publicUrl }: ApiParts): FastifyIn
         status: 402,
       });
     }
-    const { input, webhook } = (request.body ?? {}) as { input?: unknown; webhook?: string };
+    const { input, webhook, ...more } = (request.body ?? {}) as { input?: unknown; webhook?: string };
+    const unknown = Object.keys(more).find((name) => !['version', 'stream', 'webhook_events_filter'].includes(name));
+    if (unknown !== undefined) throw invalid(unknown, 'Additional property is not allowed');
     if (typeof input !== 'object' || input === null) throw invalid('input', 'input is required');
     const deadlineMs = durationOf(request.headers['cancel-after']);
     const prediction = state.create(target, input, {
