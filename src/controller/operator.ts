@@ -172,6 +172,18 @@ export async function runOperator(
     onOrphan: (orphan) => {
       log.warn(orphan, 'work at a vendor that no run names');
       metrics.orphan(orphan.runtime, orphan.action);
+      events.record({
+        type: 'Warning',
+        reason: 'OrphanFound',
+        action: orphan.action === 'Deleted' ? 'Stop' : 'Report',
+        note: `${orphan.externalId} runs at the vendor and no run names it${orphan.action === 'Deleted' ? '; it was stopped' : ''}.`,
+        regarding: {
+          apiVersion: 'worldflux.ai/v1alpha1',
+          kind: 'RuntimeProfile',
+          name: orphan.profile,
+          uid: caches.profiles.get(orphan.profile)?.uid ?? '',
+        },
+      });
     },
     onError: (what, err) => log.warn({ err }, what),
   });
@@ -284,6 +296,7 @@ export async function runOperator(
     hub,
     directory: { find: (clientRunId) => runs.find(clientRunId) },
     reviewer: new ApiTokenReviewer(client),
+    onNotice: (profile, headers, body) => vendorRuns.onNotice(profile, headers, body),
     onError: (message, err) => log.warn({ err }, message),
   });
   const reading = ResultsReading.of({ options, client, store, installation: id, certificate, log });

@@ -1,6 +1,6 @@
 import type { KubeClient } from '../kube/client.ts';
 import { pause } from '../kube/pause.ts';
-import type { Runtime } from '../runtime/contract.ts';
+import type { NoticeReceiver, Runtime } from '../runtime/contract.ts';
 import { RuntimeRegistry } from '../runtime/registry.ts';
 import { RuntimeIos } from '../runtime/runtime-io.ts';
 import type { ProviderEventRecorder } from '../telemetry/provider-events.ts';
@@ -39,6 +39,7 @@ export class VendorRuns {
   readonly #o: VendorRunsOptions;
   readonly #ios: RuntimeIos;
   readonly #end = new AbortController();
+  readonly #receivers = new Map<string, NoticeReceiver>();
 
   constructor(options: VendorRunsOptions) {
     this.#o = options;
@@ -70,8 +71,31 @@ export class VendorRuns {
       now: Date.now,
     });
     caches.profiles.subscribe((change) => {
-      if (change.type === 'deleted') this.#ios.forget(change.old.name);
+      if (change.type !== 'deleted') return;
+      this.#ios.forget(change.old.name);
+      this.#receivers.delete(change.old.digest);
     });
+  }
+
+  /** A vendor's notice for a profile; the HTTP status to answer. */
+  async onNotice(
+    profileName: string,
+    headers: Readonly<Record<string, string | string[] | undefined>>,
+    body: Buffer,
+  ): Promise<number> {
+    const view = this.#o.caches.profiles.get(profileName);
+    if (view?.spec.replicate?.webhookURL === undefined) return 404;
+    const profile = { name: view.name, digest: view.digest, spec: view.spec };
+    const receiver =
+      this.#receivers.get(view.digest) ??
+      this.registry.getRuntime(view.spec.runtime).notices?.(
+        () => this.vendors.reach(profile).io,
+        () => this.vendors.poller.hint(),
+      );
+    if (receiver === undefined) return 404;
+    // One for each spec of a profile: it remembers the account's key, and what it was told already.
+    if (!this.#receivers.has(view.digest)) this.#receivers.set(view.digest, receiver);
+    return receiver.receive(headers, body);
   }
 
   /** Reads Secrets also while another process leads: a standby takes over with everything at hand. */

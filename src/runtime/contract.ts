@@ -75,6 +75,17 @@ export interface Runtime {
    * what was created since `since`. Newest first. For resolving an unknown outcome and for the orphan sweep.
    */
   list(since: number, io: RuntimeIo): AsyncIterable<FoundWork>;
+
+  /**
+   * Takes the vendor's own notices for one profile; `io` is asked for when something is to be checked. A notice is a hint
+   * that somebody should look sooner, never a fact. Absent where the vendor sends none.
+   */
+  notices?(io: () => RuntimeIo, onHint: (externalId: string) => void): NoticeReceiver;
+}
+
+export interface NoticeReceiver {
+  /** Answers the HTTP status to give. Never throws. `headers`: lower-case names; `body`: the raw bytes. */
+  receive(headers: Readonly<Record<string, string | string[] | undefined>>, body: Buffer): Promise<number>;
 }
 
 export interface RuntimeTraits {

@@ -1,3 +1,4 @@
+import { Agent, request } from 'undici';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SECRETS } from '../../src/kube/resource.ts';
 import { startReplicate, TOKEN, VERSION, type FakeReplicate } from '../fakes/replicate/server.ts';
@@ -173,6 +174,36 @@ test('waits for its credentials, and starts when they are there', async () => {
   } finally {
     await kit.client.delete(SECRETS, { namespace: 'worldflux-system', name: 'vendors-later' });
   }
+});
+
+test('is looked at sooner after a notice that the vendor signed, and after no other', async () => {
+  const { kit, settings } = world;
+  const replicate = {
+    endpoint: vendor.url,
+    version: VERSION,
+    webhookURL: 'https://hooks.example.com/v1/notices/noticed',
+  };
+  await kit.apply(paid('noticed', { replicate }));
+  await kit.apply(asking('noticed', 'tell me', { runtimeProfileRef: { name: 'noticed' } }));
+  const run = await kit.finished('noticed', 60);
+  const id = run.status!.attempts![0]!.externalId!;
+  expect(vendor.requests('create').at(-1)!.body).toMatchObject({ webhook: replicate.webhookURL });
+  const { headers, body } = vendor.delivery(id);
+  const agent = new Agent({ connect: { rejectUnauthorized: false } });
+  const post = async (profile: string, signature = headers['webhook-signature']) => {
+    const { statusCode } = await request(`https://127.0.0.1:${settings.gatewayPort}/v1/notices/${profile}`, {
+      method: 'POST',
+      headers: { ...headers, 'webhook-signature': signature },
+      body,
+      dispatcher: agent,
+      signal: AbortSignal.timeout(10_000),
+    });
+    return statusCode;
+  };
+  expect(await post('noticed')).toBe(204);
+  expect(await post('noticed', `v1,${Buffer.alloc(32).toString('base64')}`)).toBe(401);
+  expect(await post('vendors-paid')).toBe(404);
+  await agent.close();
 });
 
 test('on mock gives the same every time, and on genie is refused', async () => {

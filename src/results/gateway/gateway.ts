@@ -1,11 +1,11 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { AttemptDirectory, CollectTask, RunStore } from '../contract.ts';
 import type { ResultsHub } from '../hub.ts';
 import { CachedReviews, resultsAudience, type TokenReviewer } from './auth.ts';
 import { Handlers } from './handlers.ts';
-import { refusalFrom, refuse, RefusalError } from './http.ts';
+import { refusalFrom, refuse, RefusalError, readBody } from './http.ts';
 import { LeaderLink, type Leadership } from './leader-link.ts';
 import { RateLimit } from './rate-limit.ts';
 import type { ServingMaterial } from './tls.ts';
@@ -25,11 +25,16 @@ export interface GatewayOptions {
   hub: ResultsHub;
   directory: AttemptDirectory;
   reviewer: TokenReviewer;
+  /** A vendor's notice for a profile; answers the status to give. What it says is checked there. */
+  onNotice?: (profile: string, headers: IncomingHttpHeaders, body: Buffer) => Promise<number>;
   /** Told of failures that are the operator's own; words only, never a secret. */
   onError?: (message: string, cause: unknown) => void;
 }
 
 const PATH = /^\/v1\/runs\/([0-9a-f-]{36})\/attempts\/([1-9]\d{0,5})\/([a-z0-9/]+)$/;
+const NOTICE_PATH = /^\/v1\/notices\/([a-z0-9][a-z0-9.-]{0,252})$/;
+const NOTICE_BYTES = 1024 * 1024;
+const NOTICE_MS = 10_000;
 const CLOSE_GRACE = 5_000;
 
 /**
@@ -44,6 +49,8 @@ export class Gateway {
   readonly #handlers: Handlers;
   /** By pod. A burst is the uploads of 64 small artifacts. */
   readonly #requests = new RateLimit(250, 20);
+  /** By profile. */
+  readonly #notices = new RateLimit(200, 50);
   /** By remote address: wrong tokens only. */
   readonly #guesses = new RateLimit(50, 2);
 
@@ -112,12 +119,23 @@ export class Gateway {
 
   async #route(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const url = new URL(req.url ?? '/', 'https://gateway');
+    const [, profile] = NOTICE_PATH.exec(url.pathname) ?? [];
+    if (profile !== undefined) return this.#notice(profile, req, res);
     const [, clientRunId, attempt, path] = PATH.exec(url.pathname) ?? [];
     if (clientRunId === undefined || path === undefined) throw new RefusalError(404, 'invalid', 'no such path');
     const task = this.#task(clientRunId, Number(attempt));
     const { rank, podUid } = await this.#sender(req, task, Number(attempt));
     if (!this.#requests.take(podUid)) throw new RefusalError(429, 'busy', 'too many requests', 1);
     await this.#handlers.handle({ task, rank, podUid, path, query: url.searchParams, req, res });
+  }
+
+  /** From the internet, where an ingress lets it in: nobody is known before the signature was checked. */
+  async #notice(profile: string, req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const { onNotice } = this.#options;
+    if (onNotice === undefined || req.method !== 'POST') throw new RefusalError(404, 'invalid', 'no such path');
+    if (!this.#notices.take(profile)) throw new RefusalError(429, 'busy', 'too many notices', 1);
+    const status = await onNotice(profile, req.headers, await readBody(req, NOTICE_BYTES, NOTICE_MS));
+    res.writeHead(status).end();
   }
 
   #task(clientRunId: string, attempt: number): CollectTask {

@@ -61,6 +61,16 @@ export function refuse(req: IncomingMessage, res: ServerResponse, refusal: Refus
 
 /** The JSON value of a small body. Throws RefusalError for one that is too large, too slow or no JSON. */
 export async function readJsonBody(req: IncomingMessage, limit: number, timeoutMs: number): Promise<unknown> {
+  try {
+    return JSON.parse((await readBody(req, limit, timeoutMs)).toString('utf8'));
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new RefusalError(400, 'invalid', 'the body is no JSON');
+    throw error;
+  }
+}
+
+/** The raw bytes, at most `limit` of them; throws RefusalError. */
+export async function readBody(req: IncomingMessage, limit: number, timeoutMs: number): Promise<Buffer> {
   const timer = setTimeout(() => req.destroy(new RefusalError(408, 'invalid', 'the body came too slowly')), timeoutMs);
   try {
     const chunks: Buffer[] = [];
@@ -71,10 +81,7 @@ export async function readJsonBody(req: IncomingMessage, limit: number, timeoutM
       if (size > limit) throw new RefusalError(413, 'tooLarge', `a body of at most ${limit} bytes is taken here`);
       chunks.push(chunk as Buffer);
     }
-    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
-  } catch (error) {
-    if (error instanceof SyntaxError) throw new RefusalError(400, 'invalid', 'the body is no JSON');
-    throw error;
+    return Buffer.concat(chunks);
   } finally {
     clearTimeout(timer);
   }
