@@ -27,14 +27,49 @@ const ROWS: Record<string, Panel[]> = {
       unit: 'percentunit',
       queries: {
         succeeded:
-          'sum(increase(worldrun_finished_total{reason="Succeeded"}[1h])) / sum(increase(worldrun_finished_total[1h]))',
+          'sum(increase(worldrun_finished_total{reason="Completed"}[1h])) / sum(increase(worldrun_finished_total[1h]))',
       },
     },
     {
-      title: 'WorldRuns in the cluster',
+      title: 'WorldRuns in the cluster, by phase',
       note: 'Finished ones too, until their time to live is over.',
       unit: 'short',
-      queries: { runs: 'max(worldflux_cached_runs)' },
+      queries: { '{{phase}}': 'max by (phase) (worldrun_runs)' },
+    },
+    {
+      title: 'Wait for a place, p50 and p95',
+      unit: 's',
+      queries: {
+        '{{runtime}} p50': quantile(0.5, 'worldrun_queue_seconds', 'runtime'),
+        '{{runtime}} p95': quantile(0.95, 'worldrun_queue_seconds', 'runtime'),
+      },
+    },
+    {
+      title: 'Attempts that ended, by reason',
+      unit: 'short',
+      queries: {
+        '{{runtime}} {{reason}}': 'sum by (runtime, reason) (increase(worldrun_attempts_total[$__interval]))',
+      },
+    },
+    {
+      title: 'Estimated cost, of a day',
+      unit: 'currencyUSD',
+      queries: { '{{runtime}}': 'sum by (runtime) (increase(worldrun_cost_usd_total[1d]))' },
+    },
+    {
+      title: 'Time in a phase, p95',
+      unit: 's',
+      queries: { '{{phase}}': quantile(0.95, 'worldrun_phase_seconds', 'phase') },
+    },
+    {
+      title: 'Results in the store',
+      unit: 'bytes',
+      queries: { bytes: 'max(worldrun_store_bytes)' },
+    },
+    {
+      title: 'Orphans found at vendors',
+      unit: 'short',
+      queries: { '{{runtime}} {{action}}': 'sum by (runtime, action) (increase(worldrun_orphans_total[$__range]))' },
     },
   ],
   Providers: [
@@ -79,6 +114,11 @@ const ROWS: Record<string, Panel[]> = {
       },
     },
     {
+      title: 'Age of what waits longest',
+      unit: 's',
+      queries: { lag: 'max(worldrun_sync_lag_seconds)' },
+    },
+    {
       title: 'Tries, by outcome',
       unit: 'ops',
       queries: { '{{outcome}}': `sum by (outcome) (${perSecond('worldrun_sync_attempts_total')})` },
@@ -115,6 +155,11 @@ const ROWS: Record<string, Panel[]> = {
         '{{name}}': quantile(0.95, 'workqueue_queue_duration_seconds', 'name', JOB),
         depth: `sum(workqueue_depth{${JOB}})`,
       },
+    },
+    {
+      title: 'Requests to the Kubernetes API, by code',
+      unit: 'ops',
+      queries: { '{{code}} {{method}}': `sum by (code, method) (${perSecond('rest_client_requests_total', JOB)})` },
     },
     {
       title: 'Watches that broke',

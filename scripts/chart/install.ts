@@ -11,17 +11,17 @@ interface KubeObject {
   metadata: { labels?: Record<string, string>; annotations?: Record<string, string> };
 }
 
-/** The operator's chart with its defaults, for those who install with kubectl. */
-export async function renderInstall(helm: string): Promise<string> {
+/** The operator's chart (of this folder of charts) with its defaults, for those who install with kubectl. */
+export async function renderInstall(helm: string, charts = CHARTS): Promise<string> {
   return [
     HEADER('worldflux-operator'),
-    ...[namespace(), ...(await render(helm, 'worldflux-operator'))].map(document),
+    ...[namespace(), ...(await render(helm, charts, 'worldflux-operator'))].map(document),
   ].join('');
 }
 
 /** The profiles to begin with, likewise. */
 export async function renderProfiles(helm: string): Promise<string> {
-  return [HEADER('worldflux-profiles'), ...(await render(helm, 'worldflux-profiles')).map(document)].join('');
+  return [HEADER('worldflux-profiles'), ...(await render(helm, CHARTS, 'worldflux-profiles')).map(document)].join('');
 }
 
 const HEADER = (chart: string): string =>
@@ -30,12 +30,12 @@ const HEADER = (chart: string): string =>
 const document = (object: object): string =>
   `---\n${stringify(object, { lineWidth: 0, aliasDuplicateObjects: false })}`;
 
-async function render(helm: string, chart: string): Promise<object[]> {
+async function render(helm: string, charts: string, chart: string): Promise<object[]> {
   const argv = [
     helm,
     'template',
     chart,
-    join(CHARTS, chart),
+    join(charts, chart),
     '--namespace',
     NAMESPACE,
     '--kube-version',

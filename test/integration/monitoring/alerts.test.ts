@@ -83,11 +83,53 @@ const SCENARIOS: Record<string, Scenario> = {
     minute: 60,
     fires: [{ alertname: 'WorldfluxWatchesBreak', severity: 'warning', resource: 'pods' }],
   },
+  'one request in ten is held back by the API server': {
+    series: {
+      ...HEALTHY,
+      [`rest_client_requests_total{${JOB}, code="200", method="GET"}`]: '0+90x60',
+      [`rest_client_requests_total{${JOB}, code="429", method="PATCH"}`]: '0+10x60',
+      'rest_client_requests_total{job="another", code="500", method="GET"}': '0+100x60',
+    },
+    minute: 60,
+    fires: [{ alertname: 'WorldfluxAPIServerErrors', severity: 'warning' }],
+  },
+  'the volume of results is nearly full': {
+    series: {
+      ...HEALTHY,
+      'kubelet_volume_stats_available_bytes{persistentvolumeclaim="worldflux-operator-store"}': '5x60',
+      'kubelet_volume_stats_capacity_bytes{persistentvolumeclaim="worldflux-operator-store"}': '100x60',
+      'kubelet_volume_stats_available_bytes{persistentvolumeclaim="another"}': '1x60',
+      'kubelet_volume_stats_capacity_bytes{persistentvolumeclaim="another"}': '100x60',
+    },
+    minute: 60,
+    fires: [
+      {
+        alertname: 'WorldfluxStoreFull',
+        severity: 'critical',
+        persistentvolumeclaim: 'worldflux-operator-store',
+      },
+    ],
+  },
+  'a finished run waits for two hours to be sent': {
+    series: { ...HEALTHY, 'worldrun_sync_lag_seconds{pod="a"}': '0+60x120' },
+    minute: 120,
+    fires: [{ alertname: 'WorldfluxSyncLagging', severity: 'warning' }],
+  },
+  'an upload was orphaned an hour ago': {
+    series: { ...HEALTHY, 'worldrun_sync_orphaned_uploads_total{pod="a"}': '0x60 1x60' },
+    minute: 120,
+    fires: [{ alertname: 'WorldfluxUploadsOrphaned', severity: 'warning' }],
+  },
+  'the first orphan that was ever found': {
+    series: { ...HEALTHY, 'worldrun_orphans_total{runtime="replicate", action="Reported"}': '_x60 1x60' },
+    minute: 100,
+    fires: [{ alertname: 'WorldfluxOrphans', severity: 'warning', runtime: 'replicate', action: 'Reported' }],
+  },
   'most runs of the last hour failed': {
     series: {
       ...HEALTHY,
       'worldrun_finished_total{reason="NonZeroExit"}': '0+1x120',
-      'worldrun_finished_total{reason="Succeeded"}': '0+0.2x120',
+      'worldrun_finished_total{reason="Completed"}': '0+0.2x120',
     },
     minute: 120,
     fires: [{ alertname: 'WorldfluxRunsFailing', severity: 'warning' }],
@@ -96,7 +138,7 @@ const SCENARIOS: Record<string, Scenario> = {
     series: {
       ...HEALTHY,
       'worldrun_finished_total{reason="Cancelled"}': '0+1x120',
-      'worldrun_finished_total{reason="Succeeded"}': '0+0.1x120',
+      'worldrun_finished_total{reason="Completed"}': '0+0.1x120',
     },
     minute: 120,
     fires: [],

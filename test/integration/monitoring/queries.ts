@@ -39,7 +39,7 @@ export interface Asked {
 /** What a query asks Prometheus for. */
 export function asked(expr: string): Asked {
   // Grafana fills its variables in before the query is one.
-  const query = expr.replaceAll(/\$__(rate_)?interval/g, '5m');
+  const query = expr.replaceAll(/\$__(rate_interval|interval|range)/g, '5m');
   const metrics: string[] = [];
   const faults: string[] = [];
   parser.parse(query).iterate({

@@ -2,6 +2,7 @@ import { mkdtemp, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { OUTCOME_REASONS } from '../../../src/crds/vocabulary.ts';
 import { attachCluster } from '../../cluster/index.ts';
 import { freePort, startOperator, type OperatorProcess } from '../../e2e/operator-process.ts';
 import { installCrds } from '../install-crds.ts';
@@ -9,8 +10,8 @@ import { asked, readAlerts, readPanels } from './queries.ts';
 
 /** Whatever an alert or a panel asks for is really there, in what a running operator answers at /metrics. */
 
-/** From others: Prometheus itself. */
-const FOREIGN = ['up'];
+/** From others: Prometheus itself, and the kubelet. */
+const FOREIGN = ['up', 'kubelet_volume_stats_available_bytes', 'kubelet_volume_stats_capacity_bytes'];
 const DOCS = join(import.meta.dirname, '..', '..', '..', 'docs');
 let operator: OperatorProcess;
 let exported: ReadonlySet<string>;
@@ -51,6 +52,15 @@ test('each alert asks for metrics that exist, and leads to its paragraph', async
     expect(missing(expr), alert).toEqual([]);
     expect(headings, 'docs/troubleshooting.md').toContain(alert);
   }
+});
+
+test('the reasons that queries name are words of the vocabulary', async () => {
+  const queries = [...(await readAlerts()), ...(await readPanels())].map(({ expr }) => expr);
+  const named = queries.flatMap((expr) =>
+    [...expr.matchAll(/reason!?=~?"([^"]*)"/g)].flatMap(([, of]) => of!.split('|')),
+  );
+  expect(named).toContain('Completed');
+  expect(named.filter((reason) => !(reason in OUTCOME_REASONS))).toEqual([]);
 });
 
 describe('the dashboard', () => {
