@@ -160,11 +160,6 @@ export class SpendBook {
     return entries.filter((entry, i) => entry.amount < before[i]!).map(({ profile }) => profile);
   }
 
-  /** Spent and reserved today. */
-  today(profile: string, namespace: string): MicroUSD {
-    return this.#accounts.get(accountOf({ day: dayOf(this.#now()), profile, namespace })) ?? 0n;
-  }
-
   /** What today's account must hold of the run, and what it holds already. */
   #due({ uid, namespace, profile, ceiling = 0n }: Charge): {
     day: string;
