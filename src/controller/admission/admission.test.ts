@@ -340,6 +340,25 @@ describe('a run store that does not answer', () => {
   });
 });
 
+test('a leader that leads for long forgets days that are long over, in the store too', async () => {
+  const store = new Shelf();
+  const operators = new Operators(store);
+  for (let day = 0; day < 30; day += 1) {
+    await operators.request(`r${day}`, usd('1'));
+    operators.now += DAY;
+  }
+  expect([...store.keys].toSorted().map((key) => key.slice(6, 16))).toEqual([
+    '2026-03-23',
+    '2026-03-24',
+    '2026-03-25',
+    '2026-03-26',
+    '2026-03-27',
+    '2026-03-28',
+    '2026-03-29',
+    '2026-03-30',
+  ]);
+});
+
 describe('in files', () => {
   let folder: string | undefined;
   afterEach(async () => {

@@ -7,6 +7,8 @@ import type { SpendBook } from './spend.ts';
  * has created nothing on the strength of it.
  */
 
+/** Of one call to the run store. */
+const STORE_MS = 30_000;
 /** Between two tries to reach the run store. */
 const STORE_AGAIN_MS = 15_000;
 
@@ -54,9 +56,10 @@ export class Admission {
     const charged = claim.ceiling !== undefined && limits.maxCostUSDPerNamespacePerDay !== undefined;
     if (!charged) return this.#ledger.request(claim, limits);
     try {
-      await spend.load();
+      const signal = AbortSignal.timeout(STORE_MS);
+      await spend.load(signal);
       const answer = this.#ledger.request(claim, limits);
-      if (answer.granted) await spend.persist(claim.uid);
+      if (answer.granted) await spend.persist(claim.uid, signal);
       return answer;
     } catch (error) {
       spend.undo(claim.uid);
@@ -75,7 +78,8 @@ export class Admission {
 
   async #settle(uid: string, spent: MicroUSD): Promise<void> {
     try {
-      for (const profile of await this.#o.spend.settle(uid, spent)) this.#ledger.reconsider(profile);
+      const shrunk = await this.#o.spend.settle(uid, spent, AbortSignal.timeout(STORE_MS));
+      for (const profile of shrunk) this.#ledger.reconsider(profile);
     } catch (error) {
       this.#o.onError('what a run did not spend could not be given back; it stays reserved until midnight', error);
     }

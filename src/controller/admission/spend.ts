@@ -53,6 +53,8 @@ export class SpendBook {
   #accounts = new Map<string, MicroUSD>();
   #loading: Promise<void> | undefined;
   #loaded = false;
+  /** The day on which old ones were last dropped. */
+  #dropped = '';
   #term = 0;
   /** One write of a run at a time. */
   readonly #writes = new Map<string, Promise<void>>();
@@ -71,9 +73,9 @@ export class SpendBook {
     this.#term += 1;
   }
 
-  /** Reads the store once a term; further calls wait for the same read. Throws StoreError. */
+  /** Reads the store once a term; further calls wait for the same read. Each day the oldest is dropped. Throws StoreError. */
   async load(signal?: AbortSignal): Promise<void> {
-    if (this.#loaded) return;
+    if (this.#loaded) return this.#dropOldDays(signal);
     const term = this.#term;
     this.#loading ??= this.#read(term, signal).finally(() => {
       if (this.#term === term) this.#loading = undefined;
@@ -180,7 +182,7 @@ export class SpendBook {
   }
 
   async #read(term: number, signal: AbortSignal | undefined): Promise<void> {
-    const oldest = dayOf(this.#now() - KEPT_DAYS * DAY_MS);
+    const oldest = this.#oldest();
     const old = new Set<string>();
     const runs = new Map<string, Entry[]>();
     for await (const { key } of this.#store.list(PREFIX, signal)) {
@@ -202,6 +204,7 @@ export class SpendBook {
     }
     for (const day of old) await this.#store.remove(`${PREFIX}${day}/`, signal);
     if (term !== this.#term) return;
+    this.#dropped = dayOf(this.#now());
     this.#runs = runs;
     this.#accounts = new Map();
     for (const entry of [...runs.values()].flat()) {
@@ -209,6 +212,26 @@ export class SpendBook {
       this.#accounts.set(account, (this.#accounts.get(account) ?? 0n) + entry.amount);
     }
     this.#loaded = true;
+  }
+
+  #oldest(): string {
+    return dayOf(this.#now() - KEPT_DAYS * DAY_MS);
+  }
+
+  async #dropOldDays(signal: AbortSignal | undefined): Promise<void> {
+    const today = dayOf(this.#now());
+    if (this.#dropped === today) return;
+    this.#dropped = today;
+    const oldest = this.#oldest();
+    const old = new Set<string>();
+    for (const [uid, entries] of this.#runs) {
+      const kept = entries.filter(({ day }) => day >= oldest);
+      for (const { day } of entries) if (day < oldest) old.add(day);
+      if (kept.length === 0) this.#runs.delete(uid);
+      else if (kept.length < entries.length) this.#runs.set(uid, kept);
+    }
+    for (const account of this.#accounts.keys()) if (account < oldest) this.#accounts.delete(account);
+    for (const day of old) await this.#store.remove(`${PREFIX}${day}/`, signal);
   }
 
   async #write(uid: string, signal: AbortSignal | undefined): Promise<void> {

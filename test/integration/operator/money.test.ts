@@ -146,6 +146,37 @@ describe('what a namespace spends in a day', () => {
   });
 });
 
+test('suspending and resuming buys nothing beyond the run’s own cap', async () => {
+  const { limits } = replicate('').spec as { limits: object };
+  const name = await create(
+    replicate('money-suspend', {
+      credentials: { secretRef: { name: 'money-key' } },
+      pricing: { usdPerRequest: '1' },
+      limits: { ...limits, maxCostUSDPerRun: '2' },
+    }),
+  );
+  vendor.state.behaviour = { ...vendor.state.behaviour, runMs: 600_000 };
+  const run = 'again-and-again';
+  await kit.apply(asking(run, name));
+  await saying(run, 'Running');
+  for (const ends of ['Running', 'CostLimitReached']) {
+    await kit.patch(run, { suspend: true });
+    await saying(run, 'Suspended');
+    await kit.patch(run, { suspend: false });
+    await saying(run, ends);
+  }
+  expect((await kit.get(run)).status).toMatchObject({
+    phase: 'Failed',
+    attempts: [
+      { number: 1, reason: 'Suspended', counted: false },
+      { number: 2, reason: 'Suspended', counted: false },
+    ],
+    result: { costEstimateUSD: '2.0000' },
+  });
+  const bought = [...vendor.state.predictions.values()].filter(({ input }) => JSON.stringify(input).includes(run));
+  expect(bought.map(({ canceledAt }) => canceledAt)).toEqual([expect.any(Number), expect.any(Number)]);
+});
+
 describe('a run with fallbacks', () => {
   test('goes where it can, and tells who was passed over', async () => {
     const lost = await create(replicate('money-no-secret'));
