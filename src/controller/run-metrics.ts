@@ -70,7 +70,7 @@ export class RunMetrics {
     const registers = [registry];
     this.#finished = new Counter({
       name: 'worldrun_finished_total',
-      help: 'Runs that ended or were refused, by reason',
+      help: 'Runs that ended, by reason',
       labelNames: ['reason'],
       registers,
     });
@@ -163,8 +163,7 @@ export class RunMetrics {
 function phaseOf(run: RunView): Phase {
   if (run.state === 'live') return run.status.phase ?? 'Pending';
   if (run.succeeded) return 'Succeeded';
-  if (run.reason === 'Cancelled') return 'Cancelled';
-  return run.reason in REFUSED_REASONS ? 'Refused' : 'Failed';
+  return run.reason === 'Cancelled' ? 'Cancelled' : 'Failed';
 }
 
 /** A word of the vocabulary, or `other`. */
