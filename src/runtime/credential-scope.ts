@@ -28,9 +28,12 @@ export function withoutCredentials(
   );
 }
 
+/** A shorter value among the credentials is a word, such as a region, and stands in URLs by right. */
+const SHORTEST_KEY = 12;
+
 /** Literally or as it is written in a URL. */
-export function holdsCredential(scope: CredentialScope, text: string): boolean {
-  return scope.values.some(
-    (value) => value !== '' && (text.includes(value) || text.includes(encodeURIComponent(value))),
+export function holdsCredential({ values }: CredentialScope, text: string): boolean {
+  return values.some(
+    (value) => value.length >= SHORTEST_KEY && (text.includes(value) || text.includes(encodeURIComponent(value))),
   );
 }

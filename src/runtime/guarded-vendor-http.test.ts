@@ -420,12 +420,12 @@ describe('a redirect', () => {
       seen.push(incoming.headers.authorization, incoming.headers['x-key'] as string | undefined);
       response.writeHead(302, { location: `${other}/x` }).end();
     });
-    const { http } = vendor({ scope: { endpoint: origin, values: ['r8_secret'] } });
+    const { http } = vendor({ scope: { endpoint: origin, values: ['r8_secret-of-many'] } });
     const response = await http.fetch({ ...poll, credentials: true })(origin, {
-      headers: { authorization: 'Bearer r8_secret', 'x-key': 'r8_secret' },
+      headers: { authorization: 'Bearer r8_secret-of-many', 'x-key': 'r8_secret-of-many' },
     });
     expect([await response.text(), response.redirected, response.url]).toEqual(['there', true, `${other}/x`]);
-    expect(seen).toEqual(['Bearer r8_secret', 'r8_secret', undefined, undefined]);
+    expect(seen).toEqual(['Bearer r8_secret-of-many', 'r8_secret-of-many', undefined, undefined]);
   });
 
   it('is judged at every hop', async () => {
@@ -482,25 +482,36 @@ describe('the key', () => {
       seen.push([authorization, cookie, own, accept].map((value) => value ?? '-').join(' '));
       response.end();
     });
-    const headers = { authorization: 'Token r8_secret', cookie: 'a=b', 'x-vendor-key': 'r8_secret', accept: 'a/b' };
-    const endpoint = { endpoint: `${origin}/prefix`, values: ['r8_secret'] };
+    const headers = {
+      authorization: 'Token r8_secret-of-many',
+      cookie: 'a=b',
+      'x-vendor-key': 'r8_secret-of-many',
+      accept: 'a/b',
+    };
+    const endpoint = { endpoint: `${origin}/prefix`, values: ['r8_secret-of-many'] };
     await vendor({ scope: endpoint }).http.fetch({ ...poll, credentials: true })(origin, { headers });
     await vendor({ scope: endpoint }).http.fetch(poll)(origin, { headers });
     await vendor({ scope: { ...endpoint, endpoint: 'https://api.example.com' } }).http.fetch({
       ...poll,
       credentials: true,
     })(origin, { headers });
-    expect(seen).toEqual(['Token r8_secret a=b r8_secret a/b', '- - - a/b', '- - - a/b']);
+    expect(seen).toEqual(['Token r8_secret-of-many a=b r8_secret-of-many a/b', '- - - a/b', '- - - a/b']);
   });
 
   it('in a URL goes nowhere else', async () => {
     const origin = await serve(() => expect.unreachable());
-    const { http } = vendor({ scope: { values: ['r8/secret'] } });
-    for (const query of ['r8/secret', encodeURIComponent('r8/secret')]) {
+    const { http } = vendor({ scope: { values: ['r8/secret-of-many'] } });
+    for (const query of ['r8/secret-of-many', encodeURIComponent('r8/secret-of-many')]) {
       expect((await rejected(http.fetch({ ...poll, credentials: true })(`${origin}/?key=${query}`))).kind).toBe(
         'refused',
       );
     }
+  });
+
+  it('is no word that every URL may hold', async () => {
+    const origin = await serve((_, response) => response.end());
+    const { http } = vendor({ scope: { values: ['us-east-1', ''] } });
+    expect((await http.fetch(poll)(`${origin}/us-east-1`)).status).toBe(200);
   });
 
   it('without an endpoint belongs to the runtime’s hosts, over TLS and at its own port', () => {
