@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { ProviderEvent } from '../telemetry/provider-event.ts';
+import type { ProviderEvent, ProviderEventInput } from '../telemetry/provider-event.ts';
 import { ProviderEvents } from '../telemetry/provider-events.ts';
 import { mayCarryCredentials } from './credential-scope.ts';
 import { RuntimeError } from './errors.ts';
@@ -175,6 +175,19 @@ describe('a call', () => {
     }
   });
 
+  it('ends in a pause when the caller stops', async () => {
+    const stop = new AbortController();
+    const phases: string[] = [];
+    const emit = ({ phase }: ProviderEventInput) => {
+      phases.push(phase);
+      stop.abort();
+    };
+    const { http } = vendor({ emit, signal: stop.signal });
+    const origin = await serve((_, response) => response.writeHead(503).end());
+    expect((await rejected(http.fetch(poll)(origin))).kind).toBe('aborted');
+    expect(phases).toEqual(['retry']);
+  });
+
   it('leaves events that are stored as WorldForge writes them', async () => {
     const stored: ProviderEvent[] = [];
     const lost: unknown[] = [];
@@ -286,20 +299,24 @@ describe('what is sent', () => {
     expect(events).toMatchObject([{ phase: 'failure', maxAttempts: 1 }]);
   });
 
-  it('is not sent when its bytes cannot be read', async () => {
-    const origin = await serve(() => expect.unreachable());
-    const body = new Request('http://x.example', {
-      method: 'POST',
-      body: ReadableStream.from(
-        (async function* () {
-          yield Buffer.from('x');
-          throw new Error('the store is away');
-        })(),
-      ) as never,
-      duplex: 'half',
-    } as RequestInit);
-    const error = await rejected(vendor().http.fetch(request)(origin, { method: 'POST', body: body.body }));
-    expect(error.kind).toBe('retryable');
+  it('fails as it may be tried again when its bytes cannot be read', async () => {
+    const origin = await serve(() => undefined);
+    const broken = () =>
+      new Request(origin, {
+        method: 'POST',
+        body: ReadableStream.from(
+          (async function* () {
+            yield Buffer.from('x');
+            throw new Error('the store is away');
+          })(),
+        ) as never,
+        duplex: 'half',
+      } as RequestInit);
+    const { http } = vendor();
+    expect((await rejected(http.fetch(request)(broken()))).kind).toBe('retryable');
+    expect((await rejected(http.fetch(request)(origin, { method: 'POST', body: broken().body }))).kind).toBe(
+      'retryable',
+    );
   });
 });
 
