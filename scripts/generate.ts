@@ -10,7 +10,7 @@ import { referencePages } from './reference.ts';
 import { crdTemplate } from './chart/crd-template.ts';
 import { dashboard } from './chart/dashboard.ts';
 import { findHelm } from './chart/helm.ts';
-import { renderInstall, renderProfiles } from './chart/install.ts';
+import { renderInstall, renderMonitoring, renderProfiles } from './chart/install.ts';
 
 /**
  * Writes everything that is derived from the zod schemas and from pages of the documentation, and what is derived from
@@ -53,10 +53,12 @@ for (const [path, text] of Object.entries(files)) await hold(path, text);
 
 // Last, because it renders the chart as it now lies on disk.
 const helm = await findHelm({ install: !check });
-if (helm === undefined) console.warn('manifests/install.yaml and profiles.yaml were not looked at: that needs helm');
+if (helm === undefined)
+  console.warn('manifests/install.yaml, profiles.yaml and monitoring.yaml were not looked at: that needs helm');
 else {
   await hold('manifests/install.yaml', await renderInstall(helm));
   await hold('manifests/profiles.yaml', await renderProfiles(helm));
+  await hold('manifests/monitoring.yaml', await renderMonitoring(helm));
 }
 
 process.exitCode = check && stale > 0 ? 1 : 0;

@@ -36,26 +36,28 @@ const { values } = parseArgs({
 });
 
 const chosen = IMAGES.filter(({ name }) => values.only === undefined || name === values.only);
-if (values.help || chosen.length === 0) {
-  console.error(
-    values.help ? USAGE : `there is no image ${values.only}; there are ${IMAGES.map(({ name }) => name).join(', ')}`,
-  );
+if (values.help) {
+  console.log(USAGE);
+  process.exit(0);
+}
+if (chosen.length === 0) {
+  console.error(`there is no image ${values.only}; there are ${IMAGES.map(({ name }) => name).join(', ')}`);
   process.exit(64);
 }
 
 const stop = new AbortController();
 process.once('SIGINT', () => stop.abort(new Error('interrupted')));
+const registry = values.push?.replace(/\/$/, '');
 for (const { name, archive } of chosen) {
   const file = await archive(stop.signal);
-  if (values.push === undefined) {
+  if (registry === undefined) {
     console.log(`${name}  ${file}`);
     continue;
   }
-  const reference = `${values.push.replace(/\/$/, '')}/${name}:${VERSION}`;
   const { insecure } = values;
-  console.log(await pushImage(file, reference, { insecure, signal: stop.signal }));
+  console.log(await pushImage(file, `${registry}/${name}:${VERSION}`, { insecure, signal: stop.signal }));
 }
-if (values.push !== undefined && chosen.some(({ name }) => name === 'worldflux-operator')) {
-  console.log(`\\nhelm install worldflux-operator charts/worldflux-operator -n worldflux-system --create-namespace \\\\
-  --set image.repository=${values.push}/worldflux-operator`);
+if (registry !== undefined && chosen.some(({ name }) => name === 'worldflux-operator')) {
+  console.log(`\nhelm install worldflux-operator charts/worldflux-operator -n worldflux-system --create-namespace \\
+  --set image.repository=${registry}/worldflux-operator`);
 }

@@ -24,13 +24,21 @@ export async function renderProfiles(helm: string): Promise<string> {
   return [HEADER('worldflux-profiles'), ...(await render(helm, CHARTS, 'worldflux-profiles')).map(document)].join('');
 }
 
+/** What the chart adds for the Prometheus operator and for Grafana, for those who install with kubectl. */
+export async function renderMonitoring(helm: string): Promise<string> {
+  const switches = ['serviceMonitor', 'prometheusRule', 'grafanaDashboard'].map((name) => `${name}.enabled=true`);
+  const only = ['--show-only', 'templates/monitoring.yaml', ...switches.flatMap((on) => ['--set', on])];
+  const objects = await render(helm, CHARTS, 'worldflux-operator', only);
+  return [HEADER('worldflux-operator'), ...objects.map(document)].join('');
+}
+
 const HEADER = (chart: string): string =>
   `# Rendered from charts/${chart} by \`npm run generate\`. Apply with: kubectl apply --server-side -f\n`;
 
 const document = (object: object): string =>
   `---\n${stringify(object, { lineWidth: 0, aliasDuplicateObjects: false })}`;
 
-async function render(helm: string, charts: string, chart: string): Promise<object[]> {
+async function render(helm: string, charts: string, chart: string, more: readonly string[] = []): Promise<object[]> {
   const argv = [
     helm,
     'template',
@@ -40,6 +48,7 @@ async function render(helm: string, charts: string, chart: string): Promise<obje
     NAMESPACE,
     '--kube-version',
     KUBERNETES_VERSION,
+    ...more,
   ];
   return parseAllDocuments(await run(argv, { timeoutMs: 60_000 }))
     .map((parsed) => parsed.toJS() as KubeObject | null)

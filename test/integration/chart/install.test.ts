@@ -65,10 +65,11 @@ describe('the API server, without keeping anything,', () => {
     expect(answer.trim().split('\n')).toHaveLength(objects.length);
   });
 
-  test('takes manifests/install.yaml', async () => {
-    expect(await dryRun(await readFile(join(MANIFESTS, 'install.yaml'), 'utf8'))).toContain(
-      'deployment.apps/worldflux-operator serverside-applied',
-    );
+  test.each([
+    ['install.yaml', 'deployment.apps/worldflux-operator'],
+    ['monitoring.yaml', 'prometheusrule.monitoring.coreos.com/worldflux-operator'],
+  ])('takes manifests/%s', async (file, object) => {
+    expect(await dryRun(await readFile(join(MANIFESTS, file), 'utf8'))).toContain(`${object} serverside-applied`);
   });
 });
 
@@ -151,6 +152,8 @@ describe('a release', () => {
     ['watch', 'worldruns.worldflux.ai', '-A'],
     ['patch', 'worldruns.worldflux.ai', '--subresource=status', '-n', 'team-a'],
     ['patch', 'runtimeprofiles.worldflux.ai', '--subresource=status'],
+    // The finalizer of a run at a vendor.
+    ['patch', 'worldruns.worldflux.ai', '-n', 'team-a'],
     ['create', 'jobs.batch', '-n', 'team-a'],
     ['get', 'pods', '--subresource=log', '-n', 'team-a'],
     ['delete', 'pods', '-n', 'team-a'],
@@ -174,7 +177,7 @@ describe('a release', () => {
     ['create', 'pods', '-n', 'team-a'],
     ['create', 'pods', '--subresource=exec', '-n', 'team-a'],
     ['create', 'worldruns.worldflux.ai', '-n', 'team-a'],
-    ['patch', 'worldruns.worldflux.ai', '-n', 'team-a'],
+    ['update', 'worldruns.worldflux.ai', '-n', 'team-a'],
     ['patch', 'runtimeprofiles.worldflux.ai'],
     ['update', 'jobs.batch', '-n', 'team-a'],
     ['delete', 'leases.coordination.k8s.io', '-n', NAMESPACE],

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { findHelm } from '../../../scripts/chart/helm.ts';
-import { renderInstall, renderProfiles } from '../../../scripts/chart/install.ts';
+import { renderInstall, renderMonitoring, renderProfiles } from '../../../scripts/chart/install.ts';
 import { describeOptions, parseOptions } from '../../../src/options.ts';
 import { helm, only, OPERATOR, PROFILES, render, type KubeObject } from './helm.ts';
 import { DIGEST, REFUSED, VALUE_SETS } from './values.ts';
@@ -47,6 +47,7 @@ test.each([OPERATOR, PROFILES])('helm lint finds nothing in %s', async (chart) =
 test.each([
   ['install.yaml', renderInstall],
   ['profiles.yaml', renderProfiles],
+  ['monitoring.yaml', renderMonitoring],
 ])('manifests/%s is what its chart renders to', async (name, rendered) => {
   const file = join(import.meta.dirname, '..', '..', '..', 'manifests', name);
   expect(await readFile(file, 'utf8')).toBe(await rendered(await findHelm({ install: true })));
