@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { RunStore } from '../../results/contract.ts';
+import { StoreError } from '../../results/store/errors.ts';
 import { FileStore } from '../../results/store/files.ts';
 import type { AttemptStatus } from '../../crds/world-run-status.ts';
 import { ceilingUSD } from '../cost.ts';
@@ -28,7 +29,7 @@ class Shelf implements Keys {
   #misfortune(): void {
     if (this.fails === 0) return;
     this.fails -= 1;
-    throw new Error('the store does not answer');
+    throw new StoreError('unavailable', 'the store does not answer');
   }
   async put(key: string): Promise<void> {
     this.#misfortune();

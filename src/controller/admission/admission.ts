@@ -1,3 +1,4 @@
+import { isStoreError } from '../../results/store/errors.ts';
 import type { MicroUSD } from '../money.ts';
 import { AdmissionLedger, type Claim, type HeldClaim, type Limits, type Reservation } from './ledger.ts';
 import type { SpendBook } from './spend.ts';
@@ -50,7 +51,7 @@ export class Admission {
     return this.#o.spend.isDurable(uid) ? { granted: true, profile } : { granted: true, pending: true, profile };
   }
 
-  /** Never throws: without the run store a run that is charged waits. */
+  /** Without the run store a run that is charged waits. */
   async request(claim: Claim, limits: Limits): Promise<Reservation> {
     const { spend, now } = this.#o;
     const charged = claim.ceiling !== undefined && limits.maxCostUSDPerNamespacePerDay !== undefined;
@@ -64,6 +65,7 @@ export class Admission {
     } catch (error) {
       spend.undo(claim.uid);
       this.#ledger.release(claim.uid);
+      if (!isStoreError(error)) throw error;
       this.#o.onError('what namespaces have spent today could not be read or written', error);
       const message = `the account of namespace ${claim.namespace} could not be read or written in the run store; it is tried again`;
       return { granted: false, reason: 'DailyCostLimit', message, until: now() + STORE_AGAIN_MS };

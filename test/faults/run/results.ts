@@ -1,7 +1,7 @@
 import type { ResultSink } from '../../../src/runtime/contract.ts';
 import type { Results } from '../../../src/controller/run/ports.ts';
 import type { StoredLog } from '../../../src/crds/world-run-status.ts';
-import type { CollectedResult, Progress, RunAttempt } from '../../../src/results/contract.ts';
+import type { CollectedResult, Progress, RunAttempt, RunStore } from '../../../src/results/contract.ts';
 import type { RunRecord } from '../../../src/results/records.ts';
 import type { Calls } from './faults.ts';
 
@@ -10,8 +10,22 @@ export class RunStoreInMemory {
   readonly results = new Map<string, Map<number, CollectedResult>>();
   readonly logs = new Map<string, Map<number, StoredLog>>();
   readonly records = new Map<string, RunRecord>();
+  /** Keys of what namespaces have spent. */
+  readonly accounts = new Set<string>();
   /** Purchase id → clientRunId. */
   readonly purchases = new Map<string, string>();
+}
+
+/** The keys of the accounts, as one process reaches them. */
+export function accountsOf({ accounts }: RunStoreInMemory, calls: Calls): Pick<RunStore, 'put' | 'list' | 'remove'> {
+  return {
+    put: (key) => calls.do('charge', () => void accounts.add(key)),
+    remove: (key) => calls.do('forget a charge', () => void accounts.delete(key)),
+    async *list(prefix) {
+      for (const key of [...accounts].toSorted())
+        if (key.startsWith(prefix)) yield { key, size: 2, modifiedAt: new Date(0) };
+    },
+  };
 }
 
 const durable = ({ clientRunId, runUid, attempt }: RunAttempt) => `${clientRunId}/${runUid}/${attempt}`;

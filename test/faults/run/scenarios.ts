@@ -1,4 +1,4 @@
-import { clientRunId } from '../../../src/controller/identity.ts';
+import { clientRunId, inputDigest } from '../../../src/controller/identity.ts';
 import { aProfile, type ProfileBuilder } from '../../../src/controller/testing/a-profile.ts';
 import { aRun, type RunBuilder } from '../../../src/controller/testing/a-run.ts';
 import type { WorldRun } from '../../../src/controller/run/view.ts';
@@ -318,6 +318,27 @@ export const SCENARIOS: readonly Scenario[] = [
       },
     }),
     expected: { ends: { run: 'Succeeded AlreadyRecorded' }, attempts: [], results: 'Stored' },
+  },
+  {
+    name: 'approved by somebody',
+    scene: scene({
+      profile: profile.asking({ approval: { required: true } }),
+      steps: [
+        {
+          when: (api) => runIs(api, 'AwaitingApproval'),
+          afterMs: 60_000,
+          does: (api) =>
+            api.update('runs', 'team/run', (run) => {
+              run.metadata!.annotations = {
+                ...run.metadata!.annotations,
+                'worldflux.ai/approve': inputDigest(run.spec),
+                'worldflux.ai/approved-by': 'ada',
+              };
+            }),
+        },
+      ],
+    }),
+    expected: { ends: { run: 'Succeeded Completed' }, attempts: ['Completed'], results: 'Stored' },
   },
   {
     name: 'forgotten after its TTL',

@@ -12,7 +12,7 @@ import { clusterOn } from './cluster.ts';
 import { Calls, Crash, type Fault } from './faults.ts';
 import { startJobController } from './job-controller.ts';
 import { startKubelet, type Workload } from './kubelet.ts';
-import { ResultsOfProcess, RunStoreInMemory } from './results.ts';
+import { accountsOf, ResultsOfProcess, RunStoreInMemory } from './results.ts';
 import { ioOf, VendorInMemory, type VendorScript } from './vendor.ts';
 import { VirtualClock } from './virtual-clock.ts';
 import { Vendors } from '../../../src/controller/remote/vendors.ts';
@@ -137,6 +137,7 @@ export class Simulation {
       clock: this.clock,
       calls: this.calls,
       results: new ResultsOfProcess(this.store, this.calls),
+      accounts: accountsOf(this.store, this.calls),
       delivery: this.#delivery,
       vendor: this.vendor,
       onOrphan: (externalId) => this.orphans.push(externalId),
@@ -228,14 +229,12 @@ interface ProcessOptions {
   clock: VirtualClock;
   calls: Calls;
   results: ResultsOfProcess;
+  accounts: ReturnType<typeof accountsOf>;
   delivery: Delivery;
   vendor: VendorInMemory | undefined;
   onListenerError(error: unknown): void;
   onOrphan(externalId: string): void;
 }
-
-/** No profile of these scenarios limits what a day may cost. */
-const NO_ACCOUNTS = { put: async () => {}, async *list() {}, remove: async () => {} };
 
 /** The operator's memory between two deaths: caches, controller, queue. */
 class Process {
@@ -288,7 +287,7 @@ class Process {
       epoch: () => options.epoch,
       queue: { add: (key, lane = 'start') => this.#add(key, lane), addAfter: (key, ms) => this.#addAfter(key, ms) },
       profileReady: () => ({ ready: true, configured: true, message: '' }),
-      spend: new SpendBook(NO_ACCOUNTS, () => clock.now),
+      spend: new SpendBook(options.accounts, () => clock.now),
       onError: () => {},
       onRunDeleted: () => {},
       waitsForSync: () => false,
