@@ -6,7 +6,7 @@ import { runInNewContext } from 'node:vm';
  * gigabytes leaves a hundred megabytes of dead 64 KiB chunks before it does. Asking for a young collection now and then
  * costs less than a millisecond and keeps memory flat.
  */
-const EVERY_BYTES = 2 * 1024 * 1024;
+const EVERY_BYTES = 512 * 1024;
 
 let streamed = 0;
 let collect: ((options: { type: 'minor' }) => void) | undefined;

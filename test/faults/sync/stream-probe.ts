@@ -2,7 +2,7 @@ import { GuardedHttp } from '../../../src/net/http.ts';
 import { sendArtifact } from '../../../src/controller/sync/artifacts.ts';
 import { openArtifact } from '../../../src/controller/sync/prepare.ts';
 import type { SyncArtifact } from '../../../src/controller/sync/record.ts';
-import { FileStore } from '../../../src/results/store/files.ts';
+import type { RunStore } from '../../../src/results/contract.ts';
 import { Upstream } from '../../../src/upstream/client.ts';
 import { PINNED } from '../../../src/upstream/contract.ts';
 
@@ -15,7 +15,7 @@ export interface StreamTask {
   key: string;
   project: string;
   cloudRunId: string;
-  folder: string;
+  store: { folder: string } | { endpoint: string; bucket: string };
   installationId: string;
   attempt: { clientRunId: string; runUid: string; attempt: number };
   artifact: SyncArtifact;
@@ -27,9 +27,19 @@ export interface StreamFigures {
   maxRssMiB: number;
 }
 
+/** As the operator does: the S3 client is loaded only where it is used. */
+async function openStore({ store, installationId }: StreamTask): Promise<RunStore> {
+  if ('folder' in store) {
+    const { FileStore } = await import('../../../src/results/store/files.ts');
+    return FileStore.open({ ...store, installationId });
+  }
+  const { S3Store } = await import('../../../src/results/store/s3.ts');
+  return new S3Store({ ...store, installationId, region: 'us-east-1', forcePathStyle: true });
+}
+
 const task = JSON.parse(process.argv[2] ?? '') as StreamTask;
 const http = new GuardedHttp({ allowPlainHTTP: true, allowPrivateEndpoints: true });
-const store = await FileStore.open({ folder: task.folder, installationId: task.installationId });
+const store = await openStore(task);
 const { artifact, attempt } = task;
 const started = performance.now();
 await sendArtifact(
