@@ -1,49 +1,18 @@
 import { execFile } from 'node:child_process';
-import { once } from 'node:events';
-import { createServer, type IncomingMessage } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { ProviderEvents } from './provider-events.ts';
 import { SpanSink } from './span-sink.ts';
+import { startOtlpReceiver, type ReceivedSpan } from './testing/otlp-receiver.ts';
 
-interface Span {
-  name: string;
-  traceId: string;
-  startTimeUnixNano: string;
-  endTimeUnixNano: string;
-  status: { code?: number };
-  attributes: { key: string; value: Record<string, unknown> }[];
-}
-
-/** An OTLP/HTTP receiver: keeps the spans of every request that it answers with 200. */
 async function receiver(status = 200) {
-  const spans: Span[] = [];
-  const paths: string[] = [];
-  const server = createServer((request, response) => {
-    void read(request).then((body) => {
-      paths.push(`${request.method} ${request.url}`);
-      const { resourceSpans } = JSON.parse(body) as { resourceSpans: { scopeSpans: { spans: Span[] }[] }[] };
-      if (status === 200) spans.push(...resourceSpans.flatMap((r) => r.scopeSpans.flatMap((s) => s.spans)));
-      response.writeHead(status, { 'content-type': 'application/json' }).end('{}');
-    });
-  }).listen(0, '127.0.0.1');
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  await once(server, 'listening');
-  return { spans, paths, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
+  const started = await startOtlpReceiver(status);
+  onTestFinished(started.close);
+  return started;
 }
 
-async function read(request: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of request) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-const attributesOf = (span: Span): Record<string, unknown> =>
+const attributesOf = (span: ReceivedSpan): Record<string, unknown> =>
   Object.fromEntries(span.attributes.map(({ key, value }) => [key, Object.values(value)[0]]));
 
 test('an event becomes a span with WorldForge’s name and attributes', async () => {
@@ -71,7 +40,7 @@ test('an event becomes a span with WorldForge’s name and attributes', async ()
   await sink.close();
   expect(lost).toEqual([]);
   expect(paths).toEqual(['POST /v1/traces']);
-  const [span] = spans as [Span];
+  const [span] = spans as [ReceivedSpan];
   expect(span.name).toBe('worldforge.provider.replicate.prediction get.retry');
   expect(attributesOf(span)).toEqual({
     'worldforge.provider': 'replicate',

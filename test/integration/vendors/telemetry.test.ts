@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
 import type { RuntimeProfile } from '../../../src/controller/run/view.ts';
 import { SECRETS } from '../../../src/kube/resource.ts';
 import type { ProviderEvent } from '../../../src/telemetry/provider-event.ts';
+import { startOtlpReceiver } from '../../../src/telemetry/testing/otlp-receiver.ts';
 import { attachCluster } from '../../cluster/index.ts';
 import { condition, Kit } from '../../e2e/kit.ts';
 import { freePort, startOperator, type OperatorProcess } from '../../e2e/operator-process.ts';
@@ -18,6 +19,7 @@ const OPERATOR = 'vendor-telemetry-operator';
 let kit: Kit;
 let vendor: FakeReplicate;
 let operator: OperatorProcess;
+let receiver: Awaited<ReturnType<typeof startOtlpReceiver>>;
 
 beforeAll(async () => {
   const cluster = await attachCluster(inject('cluster'));
@@ -54,18 +56,20 @@ beforeAll(async () => {
       limits: { maxCostUSDPerRun: '100', maxRunSeconds: 3600, maxConcurrentRuns: 100 },
     },
   });
+  receiver = await startOtlpReceiver();
   const dir = await mkdtemp(join(tmpdir(), 'worldflux-vendor-telemetry-'));
   operator = await startOperator({
     cluster,
     dir,
     gatewayPort: await freePort(),
     namespace: OPERATOR,
-    args: ['--log-level', 'debug'],
+    args: ['--log-level', 'debug', '--otlp-endpoint', receiver.url],
   });
 });
 
 afterAll(async () => {
   await operator?.stop();
+  receiver?.close();
   await vendor?.close();
   await kit?.cluster.kubectl(['delete', 'runtimeprofile', 'telemetry-paid', '--ignore-not-found']);
   await kit?.cluster.kubectl(['delete', 'namespace', OPERATOR, '--wait=false']);
@@ -90,7 +94,7 @@ async function storedEvents(runUid: string): Promise<Line[]> {
   return parsed(await readFile(join(operator.storeDir, file!), 'utf8'));
 }
 
-test('a run’s calls are in its store, in the log and in the metrics, with what it asked for and without the key', async () => {
+test('a run’s calls are in its store, in the log, in the metrics and in spans, with what it asked for and without the key', async () => {
   await kit.apply(asking('told'));
   const run = await kit.finished('told', 60);
   expect(run.status).toMatchObject({ phase: 'Succeeded' });
@@ -110,7 +114,16 @@ test('a run’s calls are in its store, in the log and in the metrics, with what
   const logged = parsed(operator.log()).filter(({ run_id: id }) => id === run.status!.runId);
   expect(logged.map(({ operation }) => operation)).toEqual(lines.map(({ operation }) => operation));
   expect(new Set(logged.map(({ profile }) => profile))).toEqual(new Set(['telemetry-paid']));
-  expect(operator.log() + JSON.stringify(lines)).not.toContain(TOKEN);
+  await vi.waitFor(
+    () =>
+      expect(receiver.spans.map(({ name }) => name)).toContain('worldforge.provider.replicate.output download.success'),
+    { timeout: 20_000, interval: 500 },
+  );
+  const create = receiver.spans.find(({ name }) => name === 'worldforge.provider.replicate.prediction create.success');
+  const download = receiver.spans.find(({ name }) => name === 'worldforge.provider.replicate.output download.success');
+  expect(create?.traceId).toBe(download?.traceId);
+
+  expect(operator.log() + JSON.stringify([lines, receiver.spans])).not.toContain(TOKEN);
 
   const families = readExposition(await (await fetch(`${operator.metricsUrl}/metrics`)).text());
   const created = families
@@ -125,7 +138,7 @@ test('a run’s calls are in its store, in the log and in the metrics, with what
   );
 });
 
-test('a vendor that fails again and again makes its profile Degraded: new runs wait, the one under way goes on', async () => {
+test('a vendor that fails again and again makes its profile Degraded: new runs wait, the one under way goes on, and it clears by itself', async () => {
   vendor.state.behaviour = { ...vendor.state.behaviour, runMs: 600_000 };
   await kit.apply(asking('under-way'));
   await kit.until('under-way', (run) => condition(run, 'Ready')?.reason === 'Running', 60);
@@ -147,4 +160,7 @@ test('a vendor that fails again and again makes its profile Degraded: new runs w
   expect(condition(late, 'Ready')?.message).toContain('calls to replicate failed');
   expect(vendor.requests('create').length).toBe(creates);
   expect(condition(await kit.get('under-way'), 'Ready')?.reason).toBe('Running');
-});
+
+  vendor.faults.clear();
+  await kit.until('late', (run) => condition(run, 'Ready')?.reason === 'Running', 240);
+}, 400_000);
