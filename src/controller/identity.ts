@@ -68,6 +68,9 @@ export const ANNOTATIONS = {
   rerun: 'worldflux.ai/rerun',
   /** On a WorldRun: `<attempt>=<vendor id>` or `<attempt>=none`, what a person found out where looking could not tell. */
   submitOutcome: 'worldflux.ai/submit-outcome',
+  /** On a WorldRun: digest of the spec that is approved, and the user who says so; an admission policy holds both true. */
+  approve: 'worldflux.ai/approve',
+  approvedBy: 'worldflux.ai/approved-by',
 } as const;
 
 /** On a WorldRun that buys work at a vendor, from before the first request until the work has ended. */

@@ -19,6 +19,13 @@ const PRIORITY_CLASSES = resourceType({
   namespaced: false,
   kind: 'PriorityClass',
 });
+const ADMISSION_POLICY_BINDINGS = resourceType({
+  group: 'admissionregistration.k8s.io',
+  version: 'v1',
+  plural: 'validatingadmissionpolicybindings',
+  namespaced: false,
+  kind: 'ValidatingAdmissionPolicyBinding',
+});
 const RUNTIME_CLASSES = resourceType({
   group: 'node.k8s.io',
   version: 'v1',
@@ -166,6 +173,15 @@ export class KubeCluster implements Cluster, ProfileCluster {
       status: withoutSecrets(status),
     } as unknown as RuntimeProfile;
     await this.#client.apply(RUNTIME_PROFILES, body, { subresource: 'status', fieldManager: MANAGER, force: true });
+  }
+
+  async findApprovalPolicy(): Promise<DoctorLine['level']> {
+    try {
+      await this.#client.get(ADMISSION_POLICY_BINDINGS, { name: 'approvals.worldflux.ai' });
+      return 'ok';
+    } catch (error) {
+      return isKubeError(error, 'notFound') ? 'error' : 'info';
+    }
   }
 
   async findClass(kind: 'PriorityClass' | 'RuntimeClass', name: string): Promise<DoctorLine['level']> {

@@ -317,6 +317,10 @@ export const runtimeProfileSpec = withRules(
       .describe(
         'A Secret in the operator’s namespace, labelled worldflux.ai/credential-for: <runtime>, with the vendor’s own environment names as keys and the hosts that it may be sent to in the annotation worldflux.ai/allowed-hosts.',
       ),
+    approval: z
+      .strictObject({ required: z.boolean() })
+      .optional()
+      .describe('Whether each run waits for a person who may update worldruns/approval. A run may ask for it too.'),
     requestPolicy: requestPolicy.optional(),
     onUnknownSubmit: z
       .enum(['WaitForPerson', 'WaitForDeadline'])

@@ -47,6 +47,7 @@ export const WAITING_REASONS = {
   Suspended: 'spec.suspend is true.',
   RunKeyInUse: 'Another run with the same runKey is at work; when it has finished, its record is adopted.',
   StoreQuotaExceeded: 'The namespace has no room left in the run store.',
+  AwaitingApproval: 'The profile, or the run itself, asks for an approval; the message says how it is given.',
   ProfileDegraded: 'Calls to the profile’s vendor have failed often of late; runs that are under way go on.',
   DailyCostLimit:
     'What the namespace has spent and reserved today leaves no room for this run; it waits for tomorrow (UTC).',

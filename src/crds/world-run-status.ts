@@ -106,6 +106,10 @@ export const worldRunStatus = withRules(
       .optional()
       .describe('The run’s identity in the store and upstream; the same on every retry.'),
     profile: z.strictObject({ name: z.string().max(253), digest: z.string().max(71) }).optional(),
+    approval: z
+      .strictObject({ by: z.string().max(256), specDigest: sha256() })
+      .optional()
+      .describe('Who approved the run, and which spec.'),
     queuedSince: timestamp()
       .optional()
       .describe('Start of the present wait: creation, the end of the last attempt, or the last resume.'),

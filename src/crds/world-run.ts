@@ -197,6 +197,10 @@ export const worldRunSpecShape = {
     .optional()
     .describe('Recorded in the manifest.'),
   request: request.optional(),
+  approval: z
+    .strictObject({ required: z.boolean() })
+    .optional()
+    .describe('Waits for an approval, also where the profile does not ask for one.'),
   acknowledgeExperimental: z
     .boolean()
     .default(false)

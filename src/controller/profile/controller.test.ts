@@ -43,6 +43,7 @@ function setUp(classLevel: () => DoctorLine['level'] = () => 'ok') {
         profile.status = status;
         put(profile);
       },
+      findApprovalPolicy: () => Promise.resolve('ok'),
       findClass: async () => classLevel(),
     },
     queue: { add: (key) => added.push(key), addAfter: (key, delayMs) => added.push(`${key} in ${delayMs} ms`) },

@@ -5,7 +5,7 @@ import type { Caches } from '../caches.ts';
 import { profileKeysOf } from '../run/observe.ts';
 import { mergeConditions } from '../run/situation.ts';
 import type { ProfileView } from '../run/view.ts';
-import { defaults, doctor } from './doctor.ts';
+import { approvalLine, defaults, doctor } from './doctor.ts';
 import { VENDOR_CHECK, type VendorDoctor, type VendorFindings } from './vendor-doctor.ts';
 
 /** What the profile controller does to the API server. Throws KubeErrors. */
@@ -13,6 +13,8 @@ export interface ProfileCluster {
   applyProfileStatus(profile: { name: string; uid: string }, status: RuntimeProfileStatus): Promise<void>;
   /** `ok`: exists; `error`: does not; `info`: could not be looked up. */
   findClass(kind: 'PriorityClass' | 'RuntimeClass', name: string): Promise<DoctorLine['level']>;
+  /** Whether the API server checks approvals, with the same words. */
+  findApprovalPolicy(): Promise<DoctorLine['level']>;
 }
 
 export interface ProfileControllerOptions {
@@ -93,10 +95,12 @@ export class ProfileController {
       ? await this.#o.vendors.examine({ name, digest: profile.digest, spec: profile.spec })
       : undefined;
     const classes = await this.#lookUpClasses(profile);
+    const policy = profile.spec.approval?.required === true ? await cluster.findApprovalPolicy() : undefined;
     const current = caches.profiles.get(name);
     // It is another one since: that one is on its way through the queue.
     if (current?.uid !== profile.uid || current.generation !== profile.generation) return undefined;
-    const { lines } = vendor === undefined ? this.#examine(profile, classes) : this.#judge(profile, vendor);
+    const { lines } =
+      vendor === undefined ? this.#examine(profile, classes, policy) : this.#judge(profile, vendor, policy);
     const after = this.ready(profile);
     if (before.ready !== after.ready || before.message !== after.message) onVerdict(profile);
     const status = this.#status(current, lines, vendor, now());
@@ -124,15 +128,19 @@ export class ProfileController {
       .toSorted();
   }
 
-  #judge(profile: ProfileView, { lines }: VendorFindings): Verdict {
+  #judge(profile: ProfileView, { lines }: VendorFindings, policy: DoctorLine['level'] | undefined): Verdict {
     const { uid, generation, isDefault } = profile;
-    const all = [...lines, ...defaults({ isDefault, otherDefaults: this.#otherDefaults(profile) })];
+    const all = [
+      ...lines,
+      ...approvalLine(profile.spec, policy),
+      ...defaults({ isDefault, otherDefaults: this.#otherDefaults(profile) }),
+    ];
     const verdict = { uid, generation, lines: all };
     this.#verdicts.set(profile.name, verdict);
     return verdict;
   }
 
-  #examine(profile: ProfileView, classes: Classes): Verdict {
+  #examine(profile: ProfileView, classes: Classes, policy?: DoctorLine['level']): Verdict {
     const { caches } = this.#o;
     const lines = doctor({
       spec: profile.spec,
@@ -145,6 +153,7 @@ export class ProfileController {
         quota: this.#runsThatSay(profile, 'JobRefused'),
       },
     });
+    lines.push(...approvalLine(profile.spec, policy));
     const verdict = { uid: profile.uid, generation: profile.generation, lines };
     this.#verdicts.set(profile.name, verdict);
     return verdict;

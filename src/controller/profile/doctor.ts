@@ -56,6 +56,20 @@ export function doctor(input: DoctorInput): DoctorLine[] {
   return lines;
 }
 
+/** A floor that anybody could step over is none: without its policy a profile that asks for approvals is not ready. */
+export function approvalLine({ approval }: RuntimeProfileSpec, policy: DoctorLine['level'] | undefined): DoctorLine[] {
+  if (approval?.required !== true) return [];
+  if (policy === 'ok') return [line('approval', 'ok', 'Approvals are checked by the API server.')];
+  const why = policy === 'error' ? 'is not installed' : 'could not be looked up yet';
+  return [
+    line(
+      'approval',
+      'error',
+      `spec.approval.required: the admission policy approvals.worldflux.ai ${why}; the chart installs it (policies.enabled).`,
+    ),
+  ];
+}
+
 function image(reference: string | undefined): DoctorLine {
   if (reference === undefined) return line('image', 'info', 'No image of its own: every run must name one.');
   if (!IMAGE.test(reference))

@@ -11,7 +11,7 @@ import { ANNOTATIONS, purchaseId } from '../identity.ts';
 import type { Decision } from './decision.ts';
 import { recordFor, recordOf, terminalStatus } from './ending.ts';
 import { buildStatus, type StatusFacts } from './status.ts';
-import type { ResultsVerdict, Situation } from './situation.ts';
+import { phaseOf, type ResultsVerdict, type Situation } from './situation.ts';
 import type { LiveRun } from './view.ts';
 import { currentAttempt, type World } from './world.ts';
 import type { Apply } from './context.ts';
@@ -190,7 +190,7 @@ function factsOf(world: World, ctx: Apply, situation: Situation): StatusFacts {
           name: job.profileName ?? run.status.profile?.name ?? '',
           digest: job.profileDigest ?? run.status.profile?.digest ?? '',
         };
-  const suspends = situation.is === 'waiting' && situation.reason === 'Suspended';
+  const suspends = phaseOf(situation) === 'Suspended';
   const turns = suspends !== (run.status.phase === 'Suspended');
   return {
     epoch: ctx.epoch(),

@@ -50,7 +50,10 @@ function carriesNews({ old, new: run }: StoreChange<RunView>): boolean {
   return (
     old?.generation !== run?.generation ||
     old?.deleting !== run?.deleting ||
-    (old?.state === 'live' && run?.state === 'live' && old.rerun !== run.rerun)
+    (old?.state === 'live' &&
+      run?.state === 'live' &&
+      JSON.stringify([old.rerun, old.approval, old.submitOutcome]) !==
+        JSON.stringify([run.rerun, run.approval, run.submitOutcome]))
   );
 }
 

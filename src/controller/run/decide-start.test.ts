@@ -1,3 +1,4 @@
+import { inputDigest } from '../../crds/input-digest.ts';
 import type { RunRecord } from '../../results/records.ts';
 import { describe, expect, test } from 'vitest';
 import { at, ms } from '../../runtime/local/testing/clock.ts';
@@ -394,5 +395,39 @@ describe('a pod of a suspended attempt', () => {
   test('that is about to go is waited for', () => {
     expect(decide(world(50)).do).not.toBe('hastenPod');
     expect(decide(world(50)).do).not.toBe('createJob');
+  });
+});
+
+describe('a run that needs an approval', () => {
+  const asks = { approval: { required: true } };
+  const careful = aProfile().asking(asks);
+  const waiting = decided({ profile: careful, reservation: 'none' });
+  const digest = inputDigest(aRun().live().spec);
+  const approved = (specDigest: string) =>
+    aRun().annotated({ 'worldflux.ai/approve': specDigest, 'worldflux.ai/approved-by': 'ada' });
+
+  test('waits, and says how it is given and for what', () => {
+    expect(waiting).toMatchObject({ do: 'writeStatus', situation: { is: 'waiting', reason: 'AwaitingApproval' } });
+    expect(JSON.stringify(waiting)).toContain(`worldflux.ai/approve=${digest}`);
+  });
+
+  test('asks for one itself where its profile does not', () => {
+    expect(decided({ run: aRun().asking(asks), reservation: 'none' })).toMatchObject({
+      situation: { reason: 'AwaitingApproval' },
+    });
+  });
+
+  test('goes on once somebody approved this spec', () => {
+    expect(decided({ profile: careful, run: approved(digest), reservation: 'none' })).toMatchObject({ do: 'reserve' });
+  });
+
+  test('does not go on with the approval of another spec', () => {
+    expect(decided({ profile: careful, run: approved('sha256:other'), reservation: 'none' })).toMatchObject({
+      situation: { reason: 'AwaitingApproval', message: expect.stringContaining('names another spec') },
+    });
+  });
+
+  test('holds no place while it waits', () => {
+    expect(decided({ profile: careful, reservation: { granted: true } })).toMatchObject({ do: 'release' });
   });
 });

@@ -3,6 +3,7 @@ import type { Limits } from '../admission/ledger.ts';
 import { lastTried, skipEntry, untold, type Route } from '../admission/routing.ts';
 import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import type { WaitingReason } from '../../crds/vocabulary.ts';
+import { awaitsApproval } from './approval.ts';
 import { clocksAt, NO_TIMES } from './clocks.ts';
 import type { Decision, Ending } from './decision.ts';
 import { waitsForRetry } from './closing.ts';
@@ -111,6 +112,9 @@ export function decideStart(world: World, number: number): Decision {
   if (world.profile?.name === profile.name && !world.profileReady.ready) {
     return hold('ProfileNotReady', `Profile ${profile.name} is not ready: ${world.profileReady.message}`);
   }
+
+  const unapproved = awaitsApproval(run, profile.spec);
+  if (unapproved !== undefined) return wait(world, { reason: 'AwaitingApproval', message: unapproved, holds: false });
 
   const pause = retryPause(world);
   if (pause > 0) return hold('WaitingForRetry', waitsForRetry(last).message, pause);

@@ -90,7 +90,7 @@ export function conditionsOf(situation: Situation): Bare[] {
 export function phaseOf(situation: Situation): Phase {
   switch (situation.is) {
     case 'waiting':
-      if (situation.reason === 'Suspended') return 'Suspended';
+      if (situation.reason === 'Suspended' || situation.reason === 'AwaitingApproval') return 'Suspended';
       return situation.admitted ? 'Admitted' : 'Pending';
     case 'refused':
       return 'Refused';

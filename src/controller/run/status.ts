@@ -1,4 +1,5 @@
 import type { AttemptStatus, WorldRunStatus } from '../../crds/world-run-status.ts';
+import { approvalOf } from './approval.ts';
 import type { Clocks } from './clocks.ts';
 import type { Decision } from './decision.ts';
 import { publicMessage } from './public-text.ts';
@@ -66,6 +67,7 @@ export function buildStatus(run: LiveRun, situation: Situation, facts: StatusFac
   const isNews = counted === false && !run.status.attempts?.some((a) => a.number === number && a.counted === false);
   const uncountedAttempts = uncounted(run.status) + (isNews ? 1 : 0);
   const profile = facts.profile ?? run.status.profile;
+  const approval = approvalOf(run);
   const clocks = facts.clocks === undefined ? run.status.clocks : rounded(facts.clocks);
   const queuedSince = facts.queuedSince ?? run.status.queuedSince;
   // How far a run came says something of one that failed. Of one that succeeded, the last report is merely old.
@@ -79,6 +81,7 @@ export function buildStatus(run: LiveRun, situation: Situation, facts: StatusFac
     runId: facts.runId,
     clientRunId: facts.clientRunId,
     ...(profile !== undefined && { profile }),
+    ...(approval !== undefined && { approval }),
     ...(queuedSince !== undefined && { queuedSince }),
     ...(clocks !== undefined && { clocks }),
     ...(attemptCount > 0 && { attemptCount }),

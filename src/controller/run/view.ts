@@ -64,6 +64,7 @@ export type LiveStatus = Pick<
   | 'conditions'
   | 'phase'
   | 'profile'
+  | 'approval'
   | 'queuedSince'
   | 'clocks'
   | 'attempts'
@@ -79,6 +80,8 @@ export interface LiveRun extends RunIdentity {
   spec: WorldRunSpec;
   rerun: string | undefined;
   /** What a person found out at the vendor: attempt, and the work's id or nothing. */
+  /** As its annotations say; whether it counts is for deciding. */
+  approval: { by: string; specDigest: string } | undefined;
   submitOutcome: { attempt: number; externalId: string | undefined } | undefined;
   status: LiveStatus;
 }
@@ -116,6 +119,13 @@ function pastWork(attempts: readonly AttemptStatus[] | undefined): PastWork | un
     externalIds: bought.flatMap((a) => a.externalId ?? []),
     intents: bought.map((a) => a.intent!),
   };
+}
+
+function readApproval(annotations: Record<string, string> | undefined): LiveRun['approval'] {
+  const by = annotations?.[ANNOTATIONS.approvedBy];
+  const specDigest = annotations?.[ANNOTATIONS.approve];
+  if (by === undefined || by === '' || by.length > 256 || specDigest === undefined) return undefined;
+  return { by, specDigest };
 }
 
 /** `2=abc`, `2=none`. */
@@ -165,11 +175,13 @@ export function projectRun(object: WorldRun): RunView {
     state: 'live',
     spec: object.spec,
     rerun: meta.annotations?.[ANNOTATIONS.rerun],
+    approval: readApproval(meta.annotations),
     submitOutcome: readSubmitOutcome(meta.annotations?.[ANNOTATIONS.submitOutcome]),
     status: {
       conditions: status.conditions,
       phase: status.phase,
       profile: status.profile,
+      approval: status.approval,
       queuedSince: status.queuedSince,
       clocks: status.clocks,
       attempts: status.attempts,

@@ -136,7 +136,7 @@ test('the API server finds nothing wrong with the types of any expression', asyn
     },
     { timeoutMs: 60_000 },
   );
-  expect(policies).toHaveLength(5);
+  expect(policies).toHaveLength(6);
   expect(policies.flatMap(({ status }) => status?.typeChecking?.expressionWarnings ?? [])).toEqual([]);
 });
 
@@ -360,5 +360,47 @@ describe('the finalizer of a run at a vendor', () => {
         (await change('editor', 'worldrun/paid', { metadata: { finalizers: null } })) === undefined ? true : undefined,
       { timeoutMs: 30_000 },
     );
+  });
+});
+
+describe('an approval', () => {
+  const by = (user: string) => ({
+    metadata: { annotations: { 'worldflux.ai/approve': 'sha256:abc', 'worldflux.ai/approved-by': user } },
+  });
+  beforeAll(async () => {
+    await apply(
+      run('to-approve'),
+      role('edit-all-runs', 'worldflux.ai', 'worldruns', ['*']),
+      role('approve-runs', 'worldflux.ai', 'worldruns/approval', ['update']),
+      ...['requester', 'approver'].map((user) => binding(NAMESPACE, 'edit-all-runs', user)),
+      binding(NAMESPACE, 'approve-runs', 'approver'),
+    );
+    await until(
+      'the roles to hold',
+      async () =>
+        (await change('approver', 'worldrun/to-approve', { spec: { suspend: true } })) === undefined ? true : undefined,
+      { timeoutMs: 30_000 },
+    );
+  });
+
+  test('is nobody’s to give who may only write runs', async () => {
+    expect(await change('requester', 'worldrun/to-approve', by('requester'))).toMatch(
+      /requester may not approve runs: .*"update" on worldruns\/approval/,
+    );
+    expect(await refusal('requester', run('approved-at-birth', {}, by('requester').metadata))).toMatch(/may not/);
+  });
+
+  test('names its giver, whoever that is', async () => {
+    expect(await change('approver', 'worldrun/to-approve', by('somebody-else'))).toMatch(
+      /approved-by names who approves: approver/,
+    );
+    expect(await change('approver', 'worldrun/to-approve', by('approver'))).toBeUndefined();
+  });
+
+  test('stands until somebody who may give one takes it back, and is in nobody’s way', async () => {
+    const back = { metadata: { annotations: { 'worldflux.ai/approve': null } } };
+    expect(await change('requester', 'worldrun/to-approve', back)).toMatch(/may not approve/);
+    expect(await change('requester', 'worldrun/to-approve', { spec: { suspend: false } })).toBeUndefined();
+    expect(await change('approver', 'worldrun/to-approve', back)).toBeUndefined();
   });
 });
