@@ -50,6 +50,7 @@ export const VALUE_SETS: Record<string, object> = {
       syncConcurrency: 2,
       clusterRanges: ['10.0.0.0/8', 'fd00::/8'],
       installationId: '7b0c1c52-6d5f-5d3e-8f43-6d3a4a0c8f11',
+      otlpEndpoint: 'http://collector.monitoring:4318',
     },
   },
   'a network policy': {
