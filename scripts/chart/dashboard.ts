@@ -167,6 +167,12 @@ const ROWS: Record<string, Panel[]> = {
       queries: { '{{resource}}': `sum by (resource) (${perSecond('worldflux_watch_errors_total')})` },
     },
     {
+      title: 'Provider events that a sink could not take',
+      note: 'Runs are not affected; what is shown here of providers is too little then.',
+      unit: 'ops',
+      queries: { '{{sink}}': `sum by (sink) (${perSecond('worldflux_telemetry_lost_total')})` },
+    },
+    {
       title: 'Memory',
       unit: 'bytes',
       queries: { '{{pod}}': `process_resident_memory_bytes{${JOB}}` },

@@ -3,6 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { OUTCOME_REASONS } from '../../../src/crds/vocabulary.ts';
+import { makeCaches } from '../../../src/controller/caches.ts';
+import { RunMetrics } from '../../../src/controller/run-metrics.ts';
+import { Metrics } from '../../../src/telemetry/metrics.ts';
+import { ProviderMetrics } from '../../../src/telemetry/provider-metrics.ts';
 import { attachCluster } from '../../cluster/index.ts';
 import { freePort, startOperator, type OperatorProcess } from '../../e2e/operator-process.ts';
 import { installCrds } from '../install-crds.ts';
@@ -61,6 +65,33 @@ test('the reasons that queries name are words of the vocabulary', async () => {
   );
   expect(named).toContain('Completed');
   expect(named.filter((reason) => !(reason in OUTCOME_REASONS))).toEqual([]);
+});
+
+test('queries group by labels that their metrics have', async () => {
+  const { registry } = new Metrics();
+  // They register what they have.
+  void new ProviderMetrics(registry, []);
+  void new RunMetrics({
+    registry,
+    caches: makeCaches('7b0c1c52-6d5f-5d3e-8f43-6d3a4a0c8f11', () => {}),
+    now: Date.now,
+  });
+  const labels = new Map(
+    registry
+      .getMetricsAsArray()
+      .map((metric) => [metric.name, (metric as unknown as { labelNames: string[] }).labelNames]),
+  );
+  expect(labels.get('worldforge_provider_events_total')).toContain('provider');
+  const wrong = [...(await readAlerts()), ...(await readPanels())].flatMap(({ expr }) =>
+    asked(expr).metrics.flatMap((series) => {
+      const known = labels.get(series.replace(/_bucket$/, ''));
+      const grouped = [...expr.matchAll(/\bby \(([^)]*)\)/g)].flatMap(([, list]) => list!.split(/,\s*/));
+      return known === undefined
+        ? []
+        : grouped.filter((label) => label !== 'le' && !known.includes(label)).map((label) => [series, label]);
+    }),
+  );
+  expect(wrong).toEqual([]);
 });
 
 describe('the dashboard', () => {
