@@ -92,7 +92,7 @@ const profileOf = (secret: string) => ({
     runtime: 'replicate',
     replicate: { model: 'acme/wm', endpoint },
     credentials: { secretRef: { name: secret } },
-    network: { allowPlainHTTP: true, allowPrivateEndpoints: true },
+    network: { allowedHosts: ['127.0.0.1', 'localhost'], allowPlainHTTP: true, allowPrivateEndpoints: true },
     allowedNamespaces: {},
     limits: { maxRunSeconds: 600, maxCostUSDPerRun: '1' },
     pricing: { usdPerNodeHour: '1' },
