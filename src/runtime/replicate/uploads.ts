@@ -33,7 +33,8 @@ export class Uploads {
       const source = plan.context.files.get(path);
       if (source === undefined) throw new RuntimeError({ kind: 'user' }, `the source holds no ${path}`);
       if (urls.has(sha256)) continue;
-      const upload = { sha256, path, bytes: source.bytes, runId: plan.context.runId };
+      const { runId, spec } = plan.context;
+      const upload = { sha256, path, bytes: source.bytes, runId, capability: spec.request?.capability ?? 'unknown' };
       const there = await this.#have(upload, until, io);
       this.#remember(keyOf(there.id, io), Promise.resolve(there));
       urls.set(sha256, there.urls.get);
@@ -103,10 +104,12 @@ interface Upload {
   readonly path: string;
   readonly bytes: Buffer;
   readonly runId: string;
+  readonly capability: string;
 }
 
-async function findOrUpload({ sha256, path, bytes, runId }: Upload, until: number, io: RuntimeIo): Promise<VendorFile> {
-  const operation = (name: string): Operation => ({ class: 'polling', name, runId });
+async function findOrUpload(upload: Upload, until: number, io: RuntimeIo): Promise<VendorFile> {
+  const { sha256, path, bytes, runId, capability } = upload;
+  const operation = (name: string): Operation => ({ class: 'polling', name, runId, capability });
   let looked = 0;
   for await (const rows of pages(io, operation('file list'), '/files')) {
     for (const row of rows) {
@@ -121,7 +124,7 @@ async function findOrUpload({ sha256, path, bytes, runId }: Upload, until: numbe
   const name = path.split('/').at(-1) ?? 'file';
   return ask(
     io,
-    { class: 'request', name: 'file create', runId },
+    { class: 'request', name: 'file create', runId, capability },
     (replicate) => replicate.files.create(new File([new Uint8Array(bytes)], name), { [MARK]: sha256 }),
     file,
   );
