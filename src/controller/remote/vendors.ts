@@ -21,6 +21,7 @@ import { NO_FILES } from './files.ts';
 import { WorkPoller, type PolledGroup } from './poller.ts';
 import type { Orphan, VendorAccess } from './ports.ts';
 import { findOrphans, type SweptIntent } from './sweep.ts';
+import { withTimeLeft } from './time-left.ts';
 import { turnToAttempt, type Resolution, type VendorWorld } from './world.ts';
 
 export interface VendorsOptions {
@@ -103,7 +104,7 @@ export class Vendors {
       name: run.name,
       uid: run.uid,
       attempt,
-      spec: run.spec,
+      spec: withTimeLeft(run),
       profile,
       files,
     };
