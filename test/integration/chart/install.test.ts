@@ -223,8 +223,12 @@ describe('a release', () => {
   test('upgrades with other values, and uninstalls without taking runs or results along', async () => {
     await helm(['upgrade', 'worldflux-operator', OPERATOR, '--namespace', NAMESPACE], {
       kubeconfig: cluster.kubeconfig,
-      values: { settings: { workers: 3 } },
+      values: { settings: { workers: 3 }, apiServerPriority: { enabled: true } },
     });
+    for (const schema of ['worldflux-operator', 'worldflux-operator-lease']) {
+      // The API server has found the priority level that it names.
+      await cluster.kubectl(['wait', '--for=condition=Dangling=False', `flowschema/${schema}`, '--timeout=30s']);
+    }
     const deployed = await cluster.kubectl([
       '-n',
       NAMESPACE,
