@@ -183,9 +183,9 @@ describe('UploadSet', () => {
     expect(() => UploadSet.fromManifest({ ...baseManifest(id, 'r'), metrics: { a: 'text' } }, ownRedactor)).toThrow(
       /expected number/,
     );
-    expect(() =>
-      UploadSet.fromManifest({ ...baseManifest(id, 'r'), metrics: { a: Number.NaN } }, ownRedactor),
-    ).toThrow(/expected number/);
+    expect(() => UploadSet.fromManifest({ ...baseManifest(id, 'r'), metrics: { a: Number.NaN } }, ownRedactor)).toThrow(
+      /expected number/,
+    );
   });
 
   it('takes secrets out of every text and out of names, and leaves digests alone', () => {
@@ -226,9 +226,7 @@ describe('UploadSet', () => {
     };
     const artifacts = [entry, { ...entry, name: 'b', commit: false }, { ...entry, name: 'c', state: 'Missing' }];
     expect(
-      UploadSet.fromManifest({ ...baseManifest(id, 'r'), artifacts }, ownRedactor).artifacts.map(
-        ({ name }) => name,
-      ),
+      UploadSet.fromManifest({ ...baseManifest(id, 'r'), artifacts }, ownRedactor).artifacts.map(({ name }) => name),
     ).toEqual(['a']);
   });
 });

@@ -87,6 +87,7 @@ test('policies are there unless somebody turns them off, each bound and failing 
   const policies = kinds(objects, 'ValidatingAdmissionPolicy');
   const bindings = kinds(objects, 'ValidatingAdmissionPolicyBinding');
   expect(policies.map(({ metadata }) => metadata.name).toSorted()).toEqual([
+    'approvals.worldflux.ai',
     'finalizers.worldflux.ai',
     'jobs.worldflux.ai',
     'pods.worldflux.ai',
