@@ -5,10 +5,12 @@ import { manifestSchema } from '../../src/crds/manifest.ts';
 import { API_SERVICE } from '../../src/results/api/registration.ts';
 import { resultsPath } from '../../src/results/api/protocol.ts';
 import { isKubeError } from '../../src/kube/errors.ts';
+import { SECRETS } from '../../src/kube/resource.ts';
 import { attachCluster, type Cluster } from '../cluster/index.ts';
 import { OPERATOR_IMAGE, operatorImage } from '../cluster/operator-image.ts';
 import { run, until } from '../cluster/process.ts';
 import { busyboxImage } from '../cluster/small-images.ts';
+import { startReplicate, TOKEN, VERSION, type FakeReplicate } from '../fakes/replicate/server.ts';
 import { helm, OPERATOR } from '../integration/chart/helm.ts';
 import { installCrds } from '../integration/install-crds.ts';
 import { condition, Kit, SHELL_PROFILE } from './kit.ts';
@@ -16,6 +18,7 @@ import { condition, Kit, SHELL_PROFILE } from './kit.ts';
 /** The operator as users have it: in a pod, under the chart's security context, with the chart's rights and no others. */
 let cluster: Cluster;
 let kit: Kit;
+let vendor: FakeReplicate;
 const namespace = `chart-${Date.now().toString(36)}`;
 const PROFILE = 'chart-shell';
 
@@ -27,16 +30,34 @@ beforeAll(async () => {
   await cluster.loadImage(await operatorImage());
   await installCrds(cluster);
   kit = await Kit.open(cluster, `${namespace}-runs`);
+  // Every pod of a run here is judged as well.
+  await cluster.kubectl(['label', 'namespace', kit.namespace, 'pod-security.kubernetes.io/enforce=restricted']);
   await kit.ensureNamespace(namespace, { 'pod-security.kubernetes.io/enforce': 'restricted' });
   const [repository, tag] = OPERATOR_IMAGE.split(/:(?=[^:]*$)/);
   // The other files of this layer put the CRDs there; helm would not take them over.
-  const values = { crds: { enabled: false }, image: { repository, tag }, store: { files: { size: '1Gi' } } };
+  const values = {
+    crds: { enabled: false },
+    image: { repository, tag },
+    store: { files: { size: '1Gi' } },
+    credentialSecrets: ['replicate'],
+  };
+  vendor = await startReplicate({ host: '0.0.0.0', publicHost: cluster.hostAddress });
+  await kit.client.create(SECRETS, {
+    metadata: {
+      name: 'replicate',
+      namespace,
+      labels: { 'worldflux.ai/credential-for': 'replicate' },
+      annotations: { 'worldflux.ai/allowed-hosts': cluster.hostAddress },
+    },
+    data: { REPLICATE_API_TOKEN: Buffer.from(TOKEN).toString('base64') },
+  });
   await helm(['install', 'worldflux-operator', OPERATOR, '--namespace', namespace, '--wait', '--timeout', '90s'], {
     values,
     kubeconfig: cluster.kubeconfig,
   });
   await kit.apply(
     kit.profile(PROFILE, { ...SHELL_PROFILE, overrides: { nodes: { max: 2 } } }),
+    paid(),
     kit.profile('chart-classes', { ...SHELL_PROFILE, priorityClassName: 'none-such', runtimeClassName: 'none-such' }),
   );
 }, 600_000);
@@ -56,10 +77,35 @@ afterAll(async () => {
     '--ignore-not-found',
     `--kubeconfig=${cluster.kubeconfig}`,
   ]);
-  await cluster.kubectl(['delete', 'runtimeprofiles', PROFILE, 'chart-classes', '--ignore-not-found', '--wait=false']);
+  await cluster.kubectl([
+    'delete',
+    'runtimeprofiles',
+    PROFILE,
+    'chart-classes',
+    'chart-replicate',
+    '--ignore-not-found',
+    '--wait=false',
+  ]);
   await cluster.kubectl(['delete', 'namespace', namespace, '--wait=false']);
   await kit.close();
+  await vendor?.close();
 }, 120_000);
+
+const paid = (): object => ({
+  apiVersion: 'worldflux.ai/v1alpha1',
+  kind: 'RuntimeProfile',
+  metadata: { name: 'chart-replicate' },
+  spec: {
+    runtime: 'replicate',
+    replicate: { endpoint: vendor.url, version: VERSION },
+    supportLevel: 'Production',
+    credentials: { secretRef: { name: 'replicate' } },
+    allowedNamespaces: { matchLabels: { 'kubernetes.io/metadata.name': kit.namespace } },
+    network: { allowPlainHTTP: true, allowPrivateEndpoints: true },
+    pricing: { usdPerSecond: '0.001' },
+    limits: { maxCostUSDPerRun: '10', maxRunSeconds: 600, maxConcurrentRuns: 5 },
+  },
+});
 
 const inOutput = (script: string): string => `cd /worldflux/output && ${script}`;
 
@@ -69,6 +115,11 @@ test('installed by its chart, the operator does its whole job', async () => {
       outputs: { artifacts: [{ name: 'model', path: 'model' }] },
     }),
     kit.shell('two-nodes', PROFILE, 'true', { nodes: 2 }),
+    kit.run('bought', {
+      runtimeProfileRef: { name: 'chart-replicate' },
+      request: { prompt: 'a towel' },
+      timeouts: { runSeconds: 300, startupSeconds: 100 },
+    }),
     kit.shell('failing', PROFILE, 'exit 3'),
     kit.shell('forgotten', PROFILE, 'true', { ttlSecondsAfterFinished: 0 }),
     kit.shell('cancelled', PROFILE, 'sleep 300', { timeouts: { uploadSeconds: 5 } }),
@@ -85,6 +136,8 @@ test('installed by its chart, the operator does its whole job', async () => {
   expect(everything.status!.artifacts).toMatchObject([{ name: 'model', state: 'Stored', sizeBytes: 5 }]);
   expect(everything.status!.result!.log).toMatchObject({ complete: true, bytes: expect.any(Number) });
   expect(condition(await kit.finished('two-nodes'), 'Succeeded')).toMatchObject({ status: 'True' });
+  expect(condition(await kit.finished('bought'), 'Succeeded')).toMatchObject({ status: 'True' });
+  await kit.until('bought', ({ metadata }) => (metadata?.finalizers ?? []).length === 0, 30);
   expect(condition(await kit.finished('failing'), 'Succeeded')).toMatchObject({
     status: 'False',
     reason: 'NonZeroExit',
@@ -149,6 +202,7 @@ const spelled = ({ verb, objectRef }: AuditEvent): string =>
 
 /** Rights that nothing above needs, each with what needs it. */
 const UNUSED_HERE = [
+  'get validatingadmissionpolicybindings.admissionregistration.k8s.io', // a profile that asks for approvals
   'delete pods', // the pod of a lost node
   'delete configmaps', // a pinned profile that no run names any more, after ten minutes
   'get jobs.batch', // a Job that is there already after a crash
