@@ -17,6 +17,7 @@ import { condition, Kit, SHELL_PROFILE } from './kit.ts';
 /** The chart with `certManager.enabled`, in a pod. cert-manager is played: the Secret that it would write is written here. */
 let cluster: Cluster;
 let kit: Kit;
+let values: object;
 const namespace = `certificate-${Date.now().toString(36)}`;
 const PROFILE = 'certificate-shell';
 
@@ -31,15 +32,14 @@ beforeAll(async () => {
   kit = await Kit.open(cluster, `${namespace}-runs`);
   await kit.ensureNamespace(namespace);
   const [repository, tag] = OPERATOR_IMAGE.split(/:(?=[^:]*$)/);
-  await helm(['install', 'worldflux-operator', OPERATOR, '--namespace', namespace], {
-    values: {
-      crds: { enabled: false },
-      image: { repository, tag },
-      store: { files: { size: '1Gi' } },
-      certManager: { enabled: true, issuerRef: { name: 'ours' } },
-    },
-    kubeconfig: cluster.kubeconfig,
-  });
+  values = {
+    crds: { enabled: false },
+    image: { repository, tag },
+    store: { files: { size: '1Gi' } },
+    certManager: { enabled: true, issuerRef: { name: 'ours' } },
+  };
+  const { kubeconfig } = cluster;
+  await helm(['install', 'worldflux-operator', OPERATOR, '--namespace', namespace], { values, kubeconfig });
 }, 600_000);
 
 afterAll(async () => {
@@ -60,8 +60,8 @@ afterAll(async () => {
 const kubectl = (...args: string[]): Promise<string> =>
   cluster.kubectl(['-n', namespace, ...args], { timeoutMs: 150_000 });
 
-/** What the Certificate asks for, as its issuer would write it. */
-async function issue(): Promise<TlsMaterial> {
+/** What the Certificate asks for, as its issuer would write it; renewed by the same authority where there is one. */
+async function issue(authority?: Pick<TlsMaterial, 'caCertPem' | 'caKeyPem'>): Promise<TlsMaterial> {
   const names = await kubectl(
     'get',
     'certificate',
@@ -69,7 +69,7 @@ async function issue(): Promise<TlsMaterial> {
     '-o',
     'jsonpath={.spec.dnsNames[*]}',
   );
-  const { material } = await ensureTls(undefined, names.split(' '));
+  const { material } = await ensureTls(authority, names.split(' '));
   return material;
 }
 
@@ -78,6 +78,8 @@ const secretOf = ({ certPem, keyPem, caCertPem }: TlsMaterial): Record<string, s
   'tls.key': keyPem,
   'ca.crt': caCertPem,
 });
+
+let material: TlsMaterial;
 
 test('the operator waits for its certificate, serves it, and results come in and are read', async () => {
   const phase = (): Promise<string> =>
@@ -92,7 +94,7 @@ test('the operator waits for its certificate, serves it, and results come in and
   await until('the pod to be placed', async () => ((await phase()) === 'Pending' ? true : undefined), {
     timeoutMs: 30_000,
   });
-  const material = await issue();
+  material = await issue();
   await kit.client.create(SECRETS, {
     apiVersion: 'v1',
     kind: 'Secret',
@@ -117,4 +119,41 @@ test('the operator waits for its certificate, serves it, and results come in and
   const bundle = await cluster.kubectl(['get', 'apiservice', API_SERVICE, '-o', 'jsonpath={.spec.caBundle}']);
   const known = new X509Certificate(Buffer.from(bundle, 'base64'));
   expect(known.fingerprint256).toBe(new X509Certificate(material.caCertPem).fingerprint256);
+}, 300_000);
+
+test('an upgrade and a renewed certificate in the middle of a run lose nothing of it', async () => {
+  const log = resultsPath({ namespace: kit.namespace, name: 'upgraded' }, 'log');
+  // Ends when it is told to, which is while nobody is there to hear of it.
+  const script =
+    'until [ -e /worldflux/output/go ]; do sleep 0.2; done; echo "{\\"loss\\": 2}" > /worldflux/output/metrics.json; echo done';
+  await kit.apply(kit.shell('upgraded', PROFILE, script));
+  await kit.until('upgraded', (found) => condition(found, 'Ready')?.reason === 'Running');
+
+  const { caCertPem, caKeyPem } = material;
+  const renewed = await issue({ caCertPem, caKeyPem });
+  expect(renewed.certPem).not.toBe(material.certPem);
+  const data = JSON.stringify({ stringData: secretOf(renewed) });
+  await kubectl('patch', 'secret', 'worldflux-operator-certificate', '--type=merge', '-p', data);
+  await kubectl('scale', 'deploy/worldflux-operator', '--replicas=0');
+  await kubectl('wait', '--for=delete', 'pod', '-l', 'app.kubernetes.io/name=worldflux-operator', '--timeout=60s');
+  const pod = await cluster.kubectl([
+    '-n',
+    kit.namespace,
+    'get',
+    'pods',
+    '-l',
+    'worldflux.ai/run=upgraded',
+    '-o',
+    'name',
+  ]);
+  await cluster.kubectl(['-n', kit.namespace, 'exec', pod.trim(), '-c', 'run', '--', 'touch', '/worldflux/output/go']);
+
+  const upgrade = ['upgrade', 'worldflux-operator', OPERATOR, '--namespace', namespace, '--wait', '--timeout', '120s'];
+  await helm(upgrade, { values: { ...values, settings: { workers: 3 } }, kubeconfig: cluster.kubeconfig });
+  const finished = await kit.finished('upgraded');
+  expect(condition(finished, 'ResultsStored')).toMatchObject({ status: 'True' });
+  expect(finished.status!.manifest).toMatchObject({ status: 'succeeded', metrics: { loss: 2 } });
+  expect(
+    await until('the log', () => cluster.kubectl(['get', '--raw', log]).catch(() => undefined), { timeoutMs: 60_000 }),
+  ).toContain('done');
 }, 300_000);
