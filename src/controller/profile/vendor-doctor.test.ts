@@ -189,3 +189,14 @@ test('a doctor that breaks blocks, and says no more than that', async () => {
   };
   expect(await lineOf('vendor')).toEqual({ check: 'vendor', level: 'error', message: 'The doctor itself failed.' });
 });
+
+test('a vendor that repeats a secret is quoted without it, whether it answers or fails', async () => {
+  const { world, lineOf } = setUp();
+  const told = 'token=opaque-words at https://vendor.example/account?session=abc';
+  world.answer = () => [{ check: 'replicate', level: 'info', message: told }];
+  expect((await lineOf('replicate'))?.message).toBe('token=[redacted] at https://vendor.example/account');
+  world.answer = () => {
+    throw new RuntimeError({ kind: 'terminal' }, told);
+  };
+  expect((await lineOf('vendor'))?.message).toBe('token=[redacted] at https://vendor.example/account');
+});

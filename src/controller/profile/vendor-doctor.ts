@@ -5,6 +5,7 @@ import type { RuntimeRegistry } from '../../runtime/registry.ts';
 import { missingGuards, supportLevelOf } from '../admission/rules.ts';
 import type { CredentialState } from '../credentials.ts';
 import type { VendorAccess } from '../remote/ports.ts';
+import { publicMessage } from '../run/public-text.ts';
 
 /** The doctor of profiles whose work a vendor does: what stands in the profile, its Secret, and what the vendor says. */
 
@@ -43,10 +44,11 @@ const PATIENCE_MS = 180_000;
 
 const UNANSWERED: readonly RuntimeErrorKind[] = ['retryable', 'throttled', 'budget', 'unknownOutcome', 'aborted'];
 
+/** The words may be the vendor's. */
 const line = (check: string, level: DoctorLine['level'], message: string): DoctorLine => ({
   check,
   level,
-  message: message.slice(0, 500),
+  message: publicMessage(message, 500),
 });
 
 export class VendorDoctor {
@@ -93,7 +95,7 @@ export class VendorDoctor {
       const signal = AbortSignal.any([access.io.signal, AbortSignal.timeout(EXAMINE_MS)]);
       const lines = await runtime.doctor(profile, { ...access.io, signal });
       this.#silent.delete(profile.name);
-      return lines;
+      return lines.map(({ check, level, message }) => line(check, level, message));
     } catch (error) {
       if (!isRuntimeError(error, ...UNANSWERED)) {
         this.#silent.delete(profile.name);
