@@ -8,6 +8,7 @@ import { EventRecorder } from '../kube/events.ts';
 import { isKubeError } from '../kube/errors.ts';
 import { LeaderElector, NotLeaderError } from '../kube/lease.ts';
 import { ObservedTransport } from '../kube/observed-transport.ts';
+import { pause } from '../kube/pause.ts';
 import { NAMESPACES } from '../kube/resource.ts';
 import { HttpTransport } from '../kube/transport.ts';
 import { WorkQueue } from '../kube/work-queue.ts';
@@ -50,7 +51,8 @@ const SERVICE = 'worldflux-operator-gateway';
 /** A vendor may take most of a minute to say nothing: the other profiles are not to wait for it. */
 const PROFILE_WORKERS = 8;
 /** Part of the time that a failover takes. */
-const USAGE_MS = 5_000;
+const USAGE_MS = 2_000;
+const USAGE_AGAIN_MS = 30_000;
 
 /**
  * Wires the operator together, leads when it may, and returns when `signal` aborts or leadership is lost. Caches and
@@ -338,10 +340,9 @@ export async function runOperator(
     lead: async (term, lost) => {
       log.info({ epoch: term }, 'leading');
       metrics.leads(true);
-      // Without it, limits of stored bytes are those of the last look; runs do not wait for a store that is away.
-      await usage
-        .load(AbortSignal.any([lost, AbortSignal.timeout(USAGE_MS)]))
-        .catch(warn('what each namespace has stored could not be counted'));
+      const counting = countUsage(usage, lost, warn('what each namespace has stored could not be counted'));
+      // Runs do not wait for a store that is slow or away: until it was counted, the last count stands.
+      await Promise.race([counting, pause(USAGE_MS, lost)]);
       runs.restore();
       for (const profile of caches.profiles.list()) profileQueue.add(profile.name);
       runQueue.start();
@@ -402,6 +403,18 @@ function highestEpoch(
   let highest = 0;
   for (const run of runs) if (run.state === 'live') highest = Math.max(highest, run.status.epoch ?? 0);
   return highest;
+}
+
+/** Until it has worked once, or `signal` aborts. Never rejects. */
+async function countUsage(usage: Usage, signal: AbortSignal, onError: (error: unknown) => void): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      return await usage.load(signal);
+    } catch (error) {
+      if (!signal.aborted) onError(error);
+      await pause(USAGE_AGAIN_MS, signal);
+    }
+  }
 }
 
 const hostAndPort = (host: string, port: number): string => (isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`);

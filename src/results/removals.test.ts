@@ -89,3 +89,33 @@ test('the bytes of a namespace are known after a restart, counted once, and gone
   await usage.load();
   expect([restarted.of('team'), usage.of('team'), usage.of('other')]).toEqual([0, 0, 5]);
 });
+
+test('what is counted while the count is read is in it once, and a count that cannot be read leaves the last one', async () => {
+  const usage = new Usage(store);
+  await usage.add(record('early'));
+  const listing = Promise.withResolvers<void>();
+  const slow = {
+    get: (key: string) => store.get(key),
+    put: (key: string, body: Buffer, type: string) => store.put(key, body, type),
+    remove: (prefix: string) => store.remove(prefix),
+    list: async function* (prefix: string) {
+      const found: { key: string; size: number; modifiedAt: Date }[] = [];
+      for await (const object of store.list(prefix)) found.push(object);
+      await listing.promise;
+      yield* found;
+    },
+  };
+  const successor = new Usage(slow);
+  const loading = successor.load();
+  await successor.add(record('meanwhile'));
+  listing.resolve();
+  await loading;
+  expect([successor.of('team'), successor.total]).toEqual([20, 20]);
+  await successor.load();
+  expect(successor.of('team')).toBe(20);
+  slow.list = () => {
+    throw new Error('the store is away');
+  };
+  await expect(successor.load()).rejects.toThrow('away');
+  expect(successor.of('team')).toBe(20);
+});
