@@ -341,6 +341,21 @@ describe('a run store that does not answer', () => {
   });
 });
 
+test('runs that ended while nobody led are settled by the next leader, with one word when it cannot', async () => {
+  const store = new Shelf();
+  const operators = new Operators(store);
+  await operators.request('a', usd('4'));
+  await operators.request('b', usd('4'));
+  const next = operators.restart();
+  const ended = ['a', 'b', 'never charged'].map((uid) => ({ uid, spent: usd('1') }));
+  store.fails = 1;
+  await next.ended(ended);
+  expect(operators.errors).toEqual([expect.stringContaining('ended runs stay charged')]);
+  expect(await operators.request('c', usd('8'))).toMatchObject(NO_ROOM);
+  await next.ended(ended);
+  expect(operators.of('c')).toEqual({ granted: true, pending: true, profile: 'paid' });
+});
+
 test('a leader that leads for long forgets days that are long over, in the store too', async () => {
   const store = new Shelf();
   const operators = new Operators(store);

@@ -78,6 +78,17 @@ export class Admission {
     if (spent !== undefined) void this.#settle(uid, spent);
   }
 
+  /** Runs that ended while nobody led, with what they cost. One look at the run store says which of them were charged. */
+  async ended(runs: readonly { uid: string; spent: MicroUSD }[]): Promise<void> {
+    try {
+      await this.#o.spend.load(AbortSignal.timeout(STORE_MS));
+    } catch (error) {
+      this.#o.onError('what namespaces have spent today could not be read; ended runs stay charged', error);
+      return;
+    }
+    for (const { uid, spent } of runs) await this.#settle(uid, spent);
+  }
+
   async #settle(uid: string, spent: MicroUSD): Promise<void> {
     try {
       const shrunk = await this.#o.spend.settle(uid, spent, AbortSignal.timeout(STORE_MS));

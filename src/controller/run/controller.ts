@@ -6,6 +6,7 @@ import { podState, type PodView } from '../../runtime/local/pod-state.ts';
 import { Admission } from '../admission/admission.ts';
 import type { SpendBook } from '../admission/spend.ts';
 import { spentBy } from '../admission/spent-by.ts';
+import type { MicroUSD } from '../money.ts';
 import type { Caches } from '../caches.ts';
 import { clientRunId } from '../identity.ts';
 import { stopJob } from '../../runtime/local/cluster.ts';
@@ -172,11 +173,15 @@ export class RunController {
           });
         }
       }
-      // It may have ended while nobody led.
-      if (run.state === 'settled') this.#release(run);
       this.#add(run, 'start');
     }
     for (const pod of caches.pods.list()) this.#trackLog(pod);
+    void this.#admission.ended(
+      [...caches.runs.list()].flatMap((run) => {
+        const spent = run.state === 'settled' ? this.#spentBy(run) : undefined;
+        return spent === undefined ? [] : [{ uid: run.uid, spent }];
+      }),
+    );
   }
 
   /** The work queue's handler. */
@@ -380,10 +385,13 @@ export class RunController {
 
   /** Gives back its place, and what it did not spend. */
   #release(run: RunView): void {
+    this.#admission.release(run.uid, this.#leads ? this.#spentBy(run) : undefined);
+  }
+
+  #spentBy(run: RunView): MicroUSD | undefined {
     const { vendors, caches, now } = this.#o;
     const profile = run.state === 'live' ? vendors.profileOf(run) : undefined;
-    const specOf = (name: string) => caches.profiles.get(name)?.spec;
-    this.#admission.release(run.uid, this.#leads ? spentBy(run, profile, specOf, now()) : undefined);
+    return spentBy(run, profile, (name) => caches.profiles.get(name)?.spec, now());
   }
 
   #onJob(change: StoreChange<JobView>): void {
