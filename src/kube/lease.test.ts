@@ -46,6 +46,21 @@ function campaign(server: MemoryLease, identity: string, options: Partial<Leader
 
 const pass = (seconds: number) => vi.advanceTimersByTimeAsync(seconds * 1000);
 
+test('a leader that died is followed when its lease has run out, not at some later look', async () => {
+  vi.spyOn(Math, 'random').mockReturnValue(0.99);
+  onTestFinished(() => void vi.restoreAllMocks());
+  const server = new MemoryLease();
+  server.lease = {
+    metadata: { namespace: 'worldflux', name: 'operator', resourceVersion: '0' },
+    spec: { holderIdentity: 'dead', leaseDurationSeconds: 15, leaseTransitions: 7, renewTime: microTime(new Date()) },
+  };
+  const b = campaign(server, 'b');
+  await pass(14.9);
+  expect(b.epochs).toEqual([]);
+  await pass(0.3);
+  expect(b.epochs).toEqual([8]);
+});
+
 describe('who leads, as the others know it', () => {
   test('is read from the Lease, with the address at which it is reached, until the Lease has run out', async () => {
     const server = new MemoryLease();

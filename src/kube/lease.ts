@@ -133,9 +133,16 @@ export class LeaderElector {
         // Losing the race for a free Lease is how most candidates learn that there is a leader.
         if (!signal.aborted && !isKubeError(error, 'conflict', 'alreadyExists')) this.#options.onError(error);
       }
-      await this.#pause(signal);
+      await this.#pauseBeforeNextLook(signal);
     }
     return undefined;
+  }
+
+  /** Not past the moment at which the Lease may be taken: every second without a leader is one too many. */
+  async #pauseBeforeNextLook(signal: AbortSignal): Promise<void> {
+    const freeIn = this.#observed === undefined ? 0 : this.#freeAt(this.#observed) - performance.now();
+    if (freeIn > 0 && freeIn < this.#retryMs) await pause(freeIn + Math.random() * 100, signal);
+    else await this.#pause(signal);
   }
 
   async #takeIfFree(signal: AbortSignal): Promise<Lease | undefined> {
@@ -179,10 +186,14 @@ export class LeaderElector {
     }
   }
 
-  #isFree({ spec }: Lease): boolean {
-    if (spec?.holderIdentity === undefined || spec.holderIdentity === '') return true;
-    const leaseMs = (spec.leaseDurationSeconds ?? 0) * 1000 || this.#leaseMs;
-    return performance.now() - (this.#observed?.since ?? Infinity) >= leaseMs;
+  #isFree(lease: Lease): boolean {
+    if ((lease.spec?.holderIdentity ?? '') === '') return true;
+    return performance.now() >= this.#freeAt({ lease, since: this.#observed?.since ?? Infinity });
+  }
+
+  /** On our own monotonic clock, unless it is renewed before. */
+  #freeAt({ lease, since }: Observation): number {
+    return since + ((lease.spec?.leaseDurationSeconds ?? 0) * 1000 || this.#leaseMs);
   }
 
   async #renewUntil(term: AbortController): Promise<void> {
