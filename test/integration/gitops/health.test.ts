@@ -49,6 +49,7 @@ describe('a WorldRun', () => {
   test.each<[string, Situation, string]>([
     ['waits', { is: 'waiting', reason: 'ConcurrencyLimit', message: 'two run', admitted: false }, 'Progressing'],
     ['is suspended', { is: 'waiting', reason: 'Suspended', message: '', admitted: false }, 'Suspended'],
+    ['awaits an approval', { is: 'waiting', reason: 'AwaitingApproval', message: 'ask', admitted: false }, 'Suspended'],
     ['runs', { is: 'running', message: '' }, 'Progressing'],
     ['is collected', { is: 'collecting', message: '' }, 'Progressing'],
     ['was refused', { is: 'refused', reason: 'OverrideNotAllowed', message: 'no' }, 'Degraded'],
