@@ -16,6 +16,12 @@ export class SecretsInUse {
   /** Encodings by their first {@link SHORTEST} characters: searching a text costs the same however many there are. */
   #forms = new Map<string, string[]>();
   #fingerprints: FingerprintSet | undefined;
+  #revision = 0;
+
+  /** Another number whenever a text may come out otherwise. */
+  get revision(): number {
+    return this.#revision;
+  }
 
   /**
    * Values of one owner, such as `secret/worldflux-system/replicate`. Those that it had before are still looked for:
@@ -58,6 +64,7 @@ export class SecretsInUse {
   #index(): void {
     this.#forms = new Map();
     this.#fingerprints = undefined;
+    this.#revision += 1;
     for (const value of [...this.#values.values()].flat()) {
       for (const form of encodings(Buffer.from(value)).map((bytes) => bytes.toString('utf8'))) {
         if (form.length < SHORTEST || form.trim() === '') continue;

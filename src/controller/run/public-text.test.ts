@@ -1,7 +1,8 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { SIGNED_PARAMETER } from '../../crds/manifest.ts';
-import { clip, clipBytes, publicCommand, publicText } from './public-text.ts';
+import { secretsInUse } from '../../telemetry/secrets-in-use.ts';
+import { clip, clipBytes, publicCommand, publicMessage, publicText } from './public-text.ts';
 
 test.each([
   ['plain words', 'plain words'],
@@ -85,4 +86,17 @@ test('a long word of a hostile shape costs no more than a short one', () => {
   // 256 words of 32 KiB are what the API takes.
   const words = Array.from({ length: 256 }, () => 'a.-+'.repeat(8192));
   expect(publicCommand(words)).toHaveLength(256);
+});
+
+test('a message loses a value as soon as it is known, however often it was said before', () => {
+  const words = 'the vendor said: opaque-value-of-a-secret, see https://host.example/x?id=1';
+  expect(publicMessage(words)).toBe('the vendor said: opaque-value-of-a-secret, see https://host.example/x');
+  secretsInUse.add(['opaque-value-of-a-secret'], 'test');
+  try {
+    expect(publicMessage(words)).toBe('the vendor said: [redacted], see https://host.example/x');
+    expect(publicMessage(`${words} ${'y'.repeat(5000)}`, 60)).toMatch(/^the vendor said: \[redacted\], see .*…$/);
+  } finally {
+    secretsInUse.remove('test');
+  }
+  expect(publicMessage(words)).toContain('opaque-value-of-a-secret');
 });

@@ -1,6 +1,6 @@
 import { SECRET_LIKE_KEY, SIGNED_PARAMETER } from '../../crds/manifest.ts';
 import { sanitizeText } from '../../telemetry/provider-event.ts';
-import { redact } from '../../telemetry/secrets-in-use.ts';
+import { redact, secretsInUse } from '../../telemetry/secrets-in-use.ts';
 
 /** Free text of a user, made fit for a record: no credentials, no signed URLs, bounded, well-formed. Pure. */
 
@@ -44,8 +44,17 @@ const MOST_MESSAGE = 1000;
 
 /** Words of a kubelet, a vendor or an API server, for a status: no secrets, no queries of URLs. `max` bytes of JSON. */
 export function publicMessage(text: string, max = MOST_MESSAGE): string {
-  return text === '' ? '' : clipBytes(sanitizeText(text, redact, 2 * MOST_MESSAGE), max);
+  if (text === '') return '';
+  if (cleaned.revision !== secretsInUse.revision || cleaned.texts.size >= MOST_CLEANED)
+    cleaned = { revision: secretsInUse.revision, texts: new Map() };
+  const clean = cleaned.texts.get(text) ?? sanitizeText(text, redact, 2 * MOST_MESSAGE);
+  cleaned.texts.set(text, clean);
+  return clipBytes(clean, max);
 }
+
+/** Every pass over a run says the same few words again, and to look through them costs more than the rest of deciding. */
+const MOST_CLEANED = 1024;
+let cleaned = { revision: secretsInUse.revision, texts: new Map<string, string>() };
 
 /** `--token=x`, `--api-key x`: the value of a secret-like flag does not belong into a record either. */
 export function publicCommand(words: readonly string[]): string[] {
