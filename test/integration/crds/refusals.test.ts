@@ -289,6 +289,7 @@ describe('once it exists', () => {
       datasets: [{ id: 'd' }],
       request: { capability: 'generate', prompt: 'x' },
       acknowledgeExperimental: true,
+      approval: { required: true },
       outputs: { metricsFile: 'm.json' },
       timeouts: { runSeconds: 1 },
       retry: { maxAttempts: 2 },

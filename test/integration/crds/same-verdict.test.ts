@@ -42,6 +42,7 @@ const FULL_RUN: Json = {
   datasets: [{ id: 'd', revision: 'r' }],
   request: { capability: 'generate', prompt: 'p', options: { seed: 7 }, files: [{ input: 'image', path: 'x.png' }] },
   acknowledgeExperimental: true,
+  approval: { required: true },
   outputs: {
     metricsFile: 'm.json',
     seriesFile: 's.jsonl',
@@ -70,6 +71,7 @@ const COMMON_PROFILE: { [key: string]: Json } = {
     maxStoredBytesPerNamespace: '1Ti',
   },
   pricing: { usdPerGPUHour: '2.45', usdPerNodeHour: '0', usdPerSecond: '0.001', usdPerRequest: '0.05' },
+  approval: { required: true },
   retention: { policy: 'Delete', expireSeconds: 1, afterDeleteSeconds: 0 },
   onNodeLost: 'Wait',
   nodeLostSeconds: 1,
