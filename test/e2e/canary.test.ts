@@ -8,6 +8,7 @@ import { startWorldFlux, TEST_WORKSPACE, type FakeWorldFlux } from '../fakes/wor
 import type { WorldRun } from '../../src/controller/run/view.ts';
 import { encodings } from '../../src/telemetry/fingerprints.ts';
 import { SECRETS } from '../../src/kube/resource.ts';
+import { startOtlpReceiver } from '../../src/telemetry/testing/otlp-receiver.ts';
 import { fixture } from './fixture.ts';
 import { condition } from './kit.ts';
 
@@ -17,7 +18,9 @@ import { condition } from './kit.ts';
  * is found by the same search, so that a search that finds nothing has looked.
  */
 
-const world = fixture('canary');
+const receiver = await startOtlpReceiver();
+/** Everything is said that can be. */
+const world = fixture('canary', ['--log-level', 'trace', '--otlp-endpoint', receiver.url]);
 const opaque = (): string => randomBytes(24).toString('base64url');
 
 /** They look like nothing: only knowing them helps. */
@@ -78,6 +81,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await worldflux?.close();
   await replicate?.close();
+  receiver.close();
   await world.kit?.cluster.kubectl([
     '-n',
     'worldflux-system',
@@ -157,6 +161,7 @@ async function outputs(): Promise<Record<string, Buffer>> {
     'events of profiles': Buffer.from(await list('events.events.k8s.io', '-n', 'default')),
     'its own log': Buffer.from(operator.log()),
     metrics: Buffer.from(await (await fetch(`${operator.metricsUrl}/metrics`)).arrayBuffer()),
+    traces: Buffer.from(JSON.stringify(receiver.spans)),
     'the run store': Buffer.concat(await stored(operator.storeDir)),
   };
 }
@@ -268,6 +273,12 @@ test('a vendor repeats its token in answers, errors, logs and names: nothing of 
   const succeeded = await kit.finished('vendor-succeeds', 120);
   expect(condition(succeeded, 'Succeeded')).toMatchObject({ status: 'True' });
   await kit.until('vendor-succeeds', settled('Synced'), 120);
+
+  // Spans leave in batches, and the lines about a run when it is over.
+  await expect.poll(() => receiver.spans.length, { timeout: 30_000 }).toBeGreaterThan(3);
+  const events = async (): Promise<boolean> =>
+    Buffer.concat(await stored(world.operator.storeDir)).includes('prediction create');
+  await expect.poll(events, { timeout: 60_000 }).toBe(true);
 
   const all = await expectNoLeak();
   // The vendor did hear its token and what the user asked: the search would have found them.
