@@ -6,15 +6,17 @@ import { BUILD_TIMEOUT_MS, goTool } from '../../../scripts/tools/go-tool.ts';
 import { conditionsOf, type Situation } from '../../../src/controller/run/situation.ts';
 import { INITIAL_STATUS } from '../../../src/crds/world-run-status.ts';
 import { run } from '../../cluster/process.ts';
+import { kstatusProgram } from './kstatus.ts';
 import { GITOPS } from './layers.ts';
 
-/** The health checks for Argo CD, in the Lua that Argo CD has, over the conditions that the operator writes. */
+/** What Argo CD (our health checks, in its Lua) and Flux (its own kstatus) make of the conditions that the operator writes. */
 
 let glua: string;
+let kstatus: string;
 let checks: Record<string, string>;
 
 beforeAll(async () => {
-  glua = await goTool('glua');
+  [glua, kstatus] = await Promise.all([goTool('glua'), kstatusProgram()]);
   const { data } = parse(await readFile(join(GITOPS, 'argocd', 'argocd-cm.yaml'), 'utf8')) as {
     data: Record<string, string>;
   };
@@ -36,6 +38,12 @@ async function health(kind: string, object: object): Promise<string> {
   return (await run([glua, '-e', script])).trim();
 }
 
+/** `Current`, `InProgress` or `Failed`. */
+async function waitedFor(kind: string, status: object): Promise<string> {
+  const object = { apiVersion: 'worldflux.ai/v1alpha1', kind, metadata: { name: 'x', generation: 1 }, status };
+  return (await run([kstatus], { input: JSON.stringify(object) })).trim();
+}
+
 type End = Extract<Situation, { is: 'finished' }>;
 const finished = (status: End['status'], reason: End['reason']): Situation => ({
   is: 'finished',
@@ -46,25 +54,37 @@ const finished = (status: End['status'], reason: End['reason']): Situation => ({
 });
 
 describe('a WorldRun', () => {
-  test.each<[string, Situation, string]>([
-    ['waits', { is: 'waiting', reason: 'ConcurrencyLimit', message: 'two run', admitted: false }, 'Progressing'],
-    ['is suspended', { is: 'waiting', reason: 'Suspended', message: '', admitted: false }, 'Suspended'],
-    ['awaits an approval', { is: 'waiting', reason: 'AwaitingApproval', message: 'ask', admitted: false }, 'Suspended'],
-    ['runs', { is: 'running', message: '' }, 'Progressing'],
-    ['is collected', { is: 'collecting', message: '' }, 'Progressing'],
-    ['was refused', { is: 'refused', reason: 'OverrideNotAllowed', message: 'no' }, 'Degraded'],
-    ['succeeded', finished('succeeded', 'Completed'), 'Healthy'],
-    ['failed', finished('failed', 'NonZeroExit'), 'Degraded'],
-    ['was cancelled', finished('cancelled', 'Cancelled'), 'Healthy'],
-  ])('that %s', async (_, situation, expected) => {
+  test.each<[string, Situation, string, string]>([
+    [
+      'waits',
+      { is: 'waiting', reason: 'ConcurrencyLimit', message: 'two run', admitted: false },
+      'Progressing',
+      'InProgress',
+    ],
+    ['is suspended', { is: 'waiting', reason: 'Suspended', message: '', admitted: false }, 'Suspended', 'InProgress'],
+    [
+      'awaits an approval',
+      { is: 'waiting', reason: 'AwaitingApproval', message: 'ask', admitted: false },
+      'Suspended',
+      'InProgress',
+    ],
+    ['runs', { is: 'running', message: '' }, 'Progressing', 'InProgress'],
+    ['is collected', { is: 'collecting', message: '' }, 'Progressing', 'InProgress'],
+    ['was refused', { is: 'refused', reason: 'OverrideNotAllowed', message: 'no' }, 'Degraded', 'Failed'],
+    ['succeeded', finished('succeeded', 'Completed'), 'Healthy', 'Current'],
+    ['failed', finished('failed', 'NonZeroExit'), 'Degraded', 'Failed'],
+    ['was cancelled', finished('cancelled', 'Cancelled'), 'Healthy', 'Current'],
+  ])('that %s', async (_, situation, expected, flux) => {
     const conditions = conditionsOf(situation);
     const { reason, message } = conditions.find(({ type }) => type === 'Ready')!;
     const words = message === '' ? reason : `${reason}: ${message}`;
     expect(await health('worldflux.ai_WorldRun', { status: { conditions } })).toBe(`${expected}: ${words}`);
+    expect(await waitedFor('WorldRun', { observedGeneration: 1, conditions })).toBe(flux);
   });
 
   test('that was just created is not healthy yet', async () => {
     expect(await health('worldflux.ai_WorldRun', { status: INITIAL_STATUS })).toMatch(/^Progressing: Pending/);
+    expect(await waitedFor('WorldRun', INITIAL_STATUS)).toBe('InProgress');
     expect(await health('worldflux.ai_WorldRun', { spec: {} })).toMatch(/^Progressing/);
   });
 });
