@@ -205,10 +205,11 @@ const mock = z
 
 const genie = z.strictObject({}).describe('Accepted and always refused with ScaffoldOnly: nothing stands behind it.');
 
+/** Above 0, not from 0.001 on: of a whole number the API server compares with a bound that it has cut to one. */
 const operation = (timeoutSeconds: number, maxAttempts: number) =>
   z
     .strictObject({
-      timeoutSeconds: z.number().min(0.001).max(3600).default(timeoutSeconds).describe('For one attempt.'),
+      timeoutSeconds: z.number().gt(0).max(3600).default(timeoutSeconds).describe('For one attempt.'),
       maxAttempts: z.int32().min(1).max(20).default(maxAttempts),
       backoffSeconds: z
         .number()
@@ -227,7 +228,7 @@ const operation = (timeoutSeconds: number, maxAttempts: number) =>
         .meta({ 'x-kubernetes-list-type': 'set' }),
       maxElapsedSeconds: z
         .number()
-        .min(0.001)
+        .gt(0)
         .max(604_800)
         .optional()
         .describe('For the whole operation with its attempts, pauses and polls; survives a restart.'),

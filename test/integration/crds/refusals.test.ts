@@ -184,6 +184,11 @@ describe('a RuntimeProfile is refused', () => {
       /spec\.requestPolicy\.request\.maxAttempts/,
     ],
     [
+      'with a request that has no time',
+      () => replicate({ requestPolicy: { request: { timeoutSeconds: 0 } } }),
+      /spec\.requestPolicy\.request\.timeoutSeconds.*greater than 0/,
+    ],
+    [
       'with a support level of its own making',
       () => replicate({ supportLevel: 'Beta' }),
       /spec\.supportLevel: Unsupported value: "Beta"/,
