@@ -25,6 +25,8 @@ export interface StreamFigures {
   state: string;
   seconds: number;
   maxRssMiB: number;
+  /** Held before the first byte: the code, most of it. */
+  loadedRssMiB: number;
 }
 
 /** As the operator does: the S3 client is loaded only where it is used. */
@@ -41,6 +43,7 @@ const task = JSON.parse(process.argv[2] ?? '') as StreamTask;
 const http = new GuardedHttp({ allowPlainHTTP: true, allowPrivateEndpoints: true });
 const store = await openStore(task);
 const { artifact, attempt } = task;
+const loadedRssMiB = process.memoryUsage.rss() / 2 ** 20;
 const started = performance.now();
 await sendArtifact(
   {
@@ -59,6 +62,7 @@ const figures: StreamFigures = {
   state: artifact.state,
   seconds: (performance.now() - started) / 1000,
   maxRssMiB: process.resourceUsage().maxRSS / 1024,
+  loadedRssMiB,
 };
 console.log(JSON.stringify(figures));
 await http.close();
