@@ -108,11 +108,13 @@ describe('the operator', () => {
     ]);
   });
 
-  test('goes where the values say and to DNS, once they say anything', async () => {
+  test('goes where the values say, to DNS and to its other replicas, once they say anything', async () => {
     const egress = [{ ports: [{ port: 443 }], to: [{ ipBlock: { cidr: '0.0.0.0/0', except: ['169.254.0.0/16'] } }] }];
     const spec = (await policies({ networkPolicy: { enabled: true, egress } }))['worldflux-system/worldflux-operator']!;
     expect(spec.policyTypes).toEqual(['Ingress', 'Egress']);
-    expect(spec.egress).toEqual([DNS, ...egress]);
+    // A standby hands what it receives on to the leader.
+    const replicas = { to: [{ podSelector: { matchLabels: spec.podSelector.matchLabels } }], ports: [{ port: 8443 }] };
+    expect(spec.egress).toEqual([DNS, replicas, ...egress]);
   });
 });
 
