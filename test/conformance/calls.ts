@@ -22,12 +22,15 @@ export class Death extends Error {
   override readonly name = 'Death';
 }
 
+/** `call`: its number, from 0; `faults`: what can befall it. */
+export type Misfortune = (call: number, faults: readonly Fault[]) => Fault | undefined;
+
 /** Every call to the outside passes here, in order: at the vendor, and at the place where the driver keeps its record. */
 export class Calls {
   /** In the order in which they were made. */
   readonly made: { readonly name: string; readonly faults: readonly Fault[] }[] = [];
-  /** Befalls the call of this number, from 0. */
-  planned: { readonly call: number; readonly fault: Fault } | undefined;
+  /** What befalls which call. */
+  misfortune: Misfortune = () => undefined;
   dead = false;
   readonly #dying: (() => void)[] = [];
 
@@ -35,7 +38,7 @@ export class Calls {
   begin(name: string, faults: readonly Fault[]): Fault | undefined {
     if (this.dead) throw new Death(name);
     this.made.push({ name, faults });
-    return this.planned?.call === this.made.length - 1 ? this.planned.fault : undefined;
+    return this.misfortune(this.made.length - 1, faults);
   }
 
   /** A call that only the death of the process can befall. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { RuntimeContext } from '../../src/runtime/contract.ts';
 import { VirtualClock } from '../faults/run/virtual-clock.ts';
-import { Calls, Death, type Fault } from './calls.ts';
+import { Calls, Death, type Misfortune } from './calls.ts';
 import { Driver, pass, type Entry } from './driver.ts';
 import type { Account, Harness } from './harness.ts';
 import { MemorySink } from './memory-sink.ts';
@@ -24,12 +24,12 @@ export interface Played {
 export async function play(
   harness: Harness,
   scenario: Scenario,
-  planned?: { call: number; fault: Fault },
+  misfortune?: Misfortune,
   reference?: Played,
 ): Promise<Played> {
   const clock = new VirtualClock();
   const calls = new Calls();
-  calls.planned = planned;
+  if (misfortune !== undefined) calls.misfortune = misfortune;
   const account = await harness.open(clock, calls, scenario.behaviour);
   try {
     const entries = Array.from({ length: scenario.runs }, (_, i) => entryOf(account, scenario, i));
@@ -52,6 +52,9 @@ export async function play(
       pass(clock, RESTART_MS);
     }
     const made = [...calls.made];
+    // From here on nothing goes wrong, and a key that was to come has come.
+    calls.misfortune = () => undefined;
+    pass(clock, 120_000);
     wrong.push(...(await judge(account, scenario, entries, reference)));
     return { calls: made, wrong, outcomes: entries.map(({ done }) => done), collected: entries.map(collectedBy) };
   } finally {

@@ -68,6 +68,6 @@ test.each([
   const from = reference.calls.findIndex(({ name }) => name.startsWith(at));
   const call = at === 'record queued' ? from + 1 : from;
   const harness = replicateHarness(() => new of());
-  const { wrong } = await play(harness, scenario(where), { call, fault }, reference);
+  const { wrong } = await play(harness, scenario(where), (each) => (each === call ? fault : undefined), reference);
   expect(wrong.join('\n')).toMatch(finds);
 });

@@ -1,15 +1,19 @@
+import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { findOrphans } from '../../src/controller/remote/sweep.ts';
 import { VirtualClock } from '../faults/run/virtual-clock.ts';
-import { Calls, type Fault } from './calls.ts';
+import { Calls, type Fault, type Misfortune } from './calls.ts';
 import { pass } from './driver.ts';
 import type { Account, Harness, Process } from './harness.ts';
-import { INSTALLATION, play } from './play.ts';
-import { SCENARIOS } from './scenarios.ts';
+import { INSTALLATION, play, type Played } from './play.ts';
+import { SCENARIOS, type Scenario } from './scenarios.ts';
 import type { Handle, Plan, RuntimeContext, RuntimeIo } from '../../src/runtime/contract.ts';
 
 /** How often one and the same call of a scenario is befallen: the fifth poll of many is like the second. */
 const SAME_CALL = 2;
+/** Plays with several faults at random places; a failure prints its seed. */
+const WALKS = 60;
+const SEED = process.env['CONFORMANCE_SEED'] === undefined ? undefined : Number(process.env['CONFORMANCE_SEED']);
 
 /** Everything that the contract promises, asked of one runtime. */
 export function conformance(harness: Harness): void {
@@ -17,9 +21,10 @@ export function conformance(harness: Harness): void {
     const scenarios = SCENARIOS.filter(({ needs }) => needs === undefined || harness.has.includes(needs));
     let plays = 0;
     let befallen = 0;
+    let walks = 0;
     afterAll(() =>
       console.log(
-        `conformance of ${harness.name}: ${scenarios.length} scenarios × faults = ${befallen} (${plays} plays)`,
+        `conformance of ${harness.name}: ${scenarios.length} scenarios × faults = ${befallen} (${plays} plays), and ${walks} random walks`,
       ),
     );
 
@@ -33,13 +38,29 @@ export function conformance(harness: Harness): void {
         for (const { call, name, fault } of faultsOf(reference.calls)) {
           plays += 1;
           befallen += 1;
-          const played = await play(harness, scenario, { call, fault }, reference);
+          const once: Misfortune = (each) => (each === call ? fault : undefined);
+          const played = await play(harness, scenario, once, reference);
           wrong.push(...played.wrong.map((words) => `${fault} (call ${call}, ${name}): ${words}`));
         }
         expect(wrong).toEqual([]);
       },
       300_000,
     );
+
+    test('whatever goes wrong in whatever order, nothing is bought twice and everything ends', async () => {
+      const references = new Map<Scenario, Played>();
+      for (const scenario of scenarios) references.set(scenario, await play(harness, scenario));
+      const misfortunes = fc.array(fc.record({ call: fc.nat(40), which: fc.nat(20) }), { minLength: 2, maxLength: 6 });
+      const walk = fc.asyncProperty(fc.constantFrom(...scenarios), misfortunes, async (scenario, list) => {
+        const misfortune: Misfortune = (call, faults) => {
+          const found = list.find((each) => each.call === call);
+          return found && faults[found.which % faults.length];
+        };
+        walks += 1;
+        expect((await play(harness, scenario, misfortune, references.get(scenario))).wrong).toEqual([]);
+      });
+      await fc.assert(walk, { numRuns: WALKS, ...(SEED !== undefined && { seed: SEED }) });
+    }, 300_000);
 
     singleSteps(harness);
   });
