@@ -1,7 +1,6 @@
 import { isIPv6 } from 'node:net';
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
-import { RUNTIME_NAMES } from '../crds/vocabulary.ts';
 import { KubeClient } from '../kube/client.ts';
 import { loadClusterConfig } from '../kube/config.ts';
 import { EventRecorder } from '../kube/events.ts';
@@ -20,18 +19,15 @@ import { ResultsHub } from '../results/hub.ts';
 import { Usage } from '../results/usage.ts';
 import { HealthServer } from '../telemetry/health.ts';
 import { Metrics } from '../telemetry/metrics.ts';
-import { WORLDFLUX } from '../telemetry/provider-event.ts';
-import { LogSink, ProviderEvents } from '../telemetry/provider-events.ts';
-import { ProviderHealth } from '../telemetry/provider-health.ts';
-import { ProviderMetrics } from '../telemetry/provider-metrics.ts';
 import type { ProfileFacts } from '../telemetry/readiness.ts';
-import { openSpans } from '../telemetry/spans.ts';
 import { StoreProbe } from '../telemetry/store-probe.ts';
 import { redact, secretsInUse } from '../telemetry/secrets-in-use.ts';
 import { makeVendors } from '../runtime/vendors.ts';
 import { VendorRuns } from './vendor-runs.ts';
 import { VERSION } from '../version.ts';
 import { SpendBook } from './admission/spend.ts';
+import { Announcements } from './announcements.ts';
+import { ProviderTelemetry } from './provider-telemetry.ts';
 import { makeCaches, reflect } from './caches.ts';
 import { installationId } from './identity.ts';
 import { ProfileController } from './profile/controller.ts';
@@ -41,7 +37,6 @@ import { ResultsReading, resultsApiHost } from './results-reading.ts';
 import { Retention } from './retention.ts';
 import { RunController } from './run/controller.ts';
 import type { ProfileView } from './run/view.ts';
-import { RunEvents } from './run-events.ts';
 import { MeteredCluster, RunMetrics } from './run-metrics.ts';
 import { servingCertificate } from './serving-certificate.ts';
 import { Sync } from './sync/wiring.ts';
@@ -105,6 +100,7 @@ export async function runOperator(
     redact,
     onError: warn('an event was not written'),
   });
+  const announcements = new Announcements(events, caches);
 
   // Leadership is asked at every effect; before the first term there is none.
   let elector: LeaderElector | undefined;
@@ -125,31 +121,20 @@ export async function runOperator(
     onError: (message, err) => log.warn({ err }, message),
   });
 
-  const lost = (sink: string, error: unknown) => {
-    metrics.eventLost(sink);
-    log.debug({ sink, err: error }, 'a provider event was lost');
-  };
-  const providerHealth = new ProviderHealth();
-  const runEvents = new RunEvents({
+  const telemetry = await ProviderTelemetry.open({
+    log,
+    metrics,
     store,
     caches,
     installation: id,
-    onLost: (error) => lost('runs', error),
-    now: Date.now,
+    otlpEndpoint: options['otlp-endpoint'],
   });
-  runEvents.start();
-  const spans = await openSpans({ endpoint: options['otlp-endpoint'], onLost: (error) => lost('spans', error) });
-  const providerEvents = new ProviderEvents({
-    sinks: [
-      new LogSink(log),
-      new ProviderMetrics(metrics.registry, [...RUNTIME_NAMES, WORLDFLUX]),
-      providerHealth,
-      runEvents,
-      ...spans.sinks,
-    ],
-    redact,
-    onLost: lost,
-  });
+  /** What a profile stands on has changed: it is examined, and its waiting runs are looked at. */
+  const lookAgainAt = (profile: string) => {
+    profileQueue.add(profile);
+    const view = caches.profiles.get(profile);
+    if (view !== undefined) runs.onProfileVerdict(view);
+  };
   const vendorRuns = new VendorRuns({
     runtimes: makeVendors(),
     caches,
@@ -157,35 +142,17 @@ export async function runOperator(
     namespace,
     installationId: id,
     results,
-    events: providerEvents,
+    events: telemetry.events,
     secretsInUse,
     clusterRanges: options['cluster-ranges'],
     orphanAgeSeconds: options['orphan-age-seconds'],
-    degraded: (profile) => {
-      const { degraded, message } = providerHealth.degraded(profile);
-      return degraded ? message : undefined;
-    },
+    degraded: (profile) => telemetry.trouble(profile),
     onWork: (uid) => runs.onWork(uid),
-    onSecret: (profile) => {
-      profileQueue.add(profile);
-      const view = caches.profiles.get(profile);
-      if (view !== undefined) runs.onProfileVerdict(view);
-    },
+    onSecret: lookAgainAt,
     onOrphan: (orphan) => {
       log.warn(orphan, 'work at a vendor that no run names');
       metrics.orphan(orphan.runtime, orphan.action);
-      events.record({
-        type: 'Warning',
-        reason: 'OrphanFound',
-        action: orphan.action === 'Deleted' ? 'Stop' : 'Report',
-        note: `${orphan.externalId} runs at the vendor and no run names it${orphan.action === 'Deleted' ? '; it was stopped' : ''}.`,
-        regarding: {
-          apiVersion: 'worldflux.ai/v1alpha1',
-          kind: 'RuntimeProfile',
-          name: orphan.profile,
-          uid: caches.profiles.get(orphan.profile)?.uid ?? '',
-        },
-      });
+      announcements.orphanFound(orphan);
     },
     onError: (what, err) => log.warn({ err }, what),
   });
@@ -207,7 +174,7 @@ export async function runOperator(
     caches,
     cluster,
     vendors: new VendorDoctor({ registry: vendorRuns.registry, secrets: vendorRuns.secrets, now: Date.now }),
-    degraded: (profile) => providerHealth.degraded(profile),
+    degraded: (profile) => telemetry.health.degraded(profile),
     queue: profileQueue,
     onVerdict: (profile) => runs.onProfileVerdict(profile),
     now: Date.now,
@@ -244,23 +211,7 @@ export async function runOperator(
     onError: (what, err) => log.warn({ err }, what),
     waitsForSync: (run) => sync.waitsFor(run),
     onRunDeleted: (run, clientRunId) => retention.onRunDeleted(run, clientRunId),
-    onSettled: (run, settled) => {
-      if (settled.succeeded || settled.reason === 'Cancelled') return;
-      const regarding = {
-        apiVersion: 'worldflux.ai/v1alpha1',
-        kind: 'WorldRun',
-        namespace: run.namespace,
-        name: run.name,
-        uid: run.uid,
-      };
-      events.record({
-        type: 'Warning',
-        reason: settled.reason,
-        action: 'Finish',
-        note: `The run ended with ${settled.reason}.`,
-        regarding,
-      });
-    },
+    onSettled: (run, settled) => announcements.runEnded(run, settled),
     now: Date.now,
   });
   const sync = new Sync({
@@ -269,20 +220,13 @@ export async function runOperator(
     assertLeader: epoch,
     store,
     registry: metrics.registry,
-    events: providerEvents,
+    events: telemetry.events,
     log,
     operatorNamespace: namespace,
     settings: options,
   });
   hub.onChange((key) => runs.onResult(key.clientRunId));
-  caches.profiles.subscribe((change) => {
-    if (change.type === 'deleted') providerHealth.forget(change.old.name);
-  });
-  providerHealth.onChange((profile) => {
-    profileQueue.add(profile);
-    const view = caches.profiles.get(profile);
-    if (view !== undefined) runs.onProfileVerdict(view);
-  });
+  telemetry.health.onChange(lookAgainAt);
 
   const gateway = new Gateway({
     port: options['gateway-port'],
@@ -373,7 +317,6 @@ export async function runOperator(
     return end === 'lost' ? 'lost' : 'stopped';
   } finally {
     certificate.stop();
-    providerHealth.stop();
     storeProbe.stop();
     await Promise.all([
       ...reflectors.map((reflector) => reflector.stop().catch(() => {})),
@@ -382,8 +325,7 @@ export async function runOperator(
       health.close(),
       results.close(),
       vendorRuns.close(),
-      spans.close(),
-      runEvents.close(),
+      telemetry.close(),
       events.stop(AbortSignal.timeout(2000)),
     ]);
     await client.close();
