@@ -10,7 +10,8 @@ export const CONDITION_TYPES = {
   Reconciling: 'The operator is still working towards the spec.',
   Stalled: 'It will not get there without a person.',
   Admitted: 'The run passed every rule of its profile and holds a reservation.',
-  Finished: 'The run has ended, however it ended. `kubectl wait --for=condition=Finished` always returns.',
+  Finished:
+    'The run has ended, however it ended. Of a run that is refused it stays False: it has not begun, and its profile may yet let it.',
   Succeeded: 'How the run ended: True, or False with the reason. Never changes once it is set.',
   ResultsStored: 'Metrics, log and artifacts are in the run store.',
   Synced: 'The run and every artifact marked `commit` are at WorldFlux. Never changes how the run ended.',
