@@ -31,7 +31,7 @@ const shell = (script: string, more: object = {}): object => ({
 });
 const askingForGpus = (count: number): object =>
   shell('exit 0', { resources: { limits: { 'nvidia.com/gpu': count } } });
-const fetchUntilServed = (url: string): string => `until wget -q -O - ${url}; do sleep 0.2; done`;
+const fetchUntilServed = (url: string): string => `until wget -q -O - ${url} 2>/dev/null; do sleep 0.2; done`;
 
 function job(name: string, podSpec: object): object {
   const template = { metadata: { labels: { app: name } }, spec: { restartPolicy: 'Never', ...podSpec } };
