@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** Three layers: `unit` needs nothing, `integration` a real API server, `e2e` a real node with Pods. */
+/** Layers: `unit` needs nothing, `integration` a real API server, `e2e` a real node with Pods, `peers` other projects' controllers on one. */
 export default defineConfig({
   test: {
     projects: [
@@ -36,6 +36,17 @@ export default defineConfig({
           globalSetup: 'test/e2e/setup.ts',
           testTimeout: 300_000,
           hookTimeout: 300_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: 'peers',
+          include: ['test/peers/**/*.test.ts'],
+          globalSetup: 'test/e2e/setup.ts',
+          testTimeout: 300_000,
+          // The first run on a host builds the other project's controller.
+          hookTimeout: 45 * 60_000,
           fileParallelism: false,
         },
       },
