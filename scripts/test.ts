@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { whyNot } from '../test/cluster/index.ts';
 import { describe, layerOf, total, type Layer } from './test-report.ts';
 
@@ -13,14 +14,19 @@ const LAYER_LIMIT_MS = 60 * 60_000;
 
 const reports = await mkdtemp(join(tmpdir(), 'worldflux-test-'));
 try {
-  const layers = [
+  const checks = [
     await check('types', ['tsc']),
     await check('lint', ['oxlint', '--deny-warnings']),
     await check('generated files', ['node', 'scripts/generate.ts', '--check']),
     await check('format', ['prettier', '--check', '--log-level=warn', '.']),
+  ];
+  // Beside the others: with real Pods and leases that run out, most of its time is waiting.
+  const e2e = tests('e2e', await whyNot('node'));
+  const layers = [
+    ...checks,
     await tests('unit', undefined),
     await tests('integration', await whyNot('api')),
-    await tests('e2e', await whyNot('node')),
+    await e2e,
   ];
   for (const line of describe(layers)) console.log(line);
   const { passed, failed } = total(layers);
@@ -61,9 +67,12 @@ function execute(
   return new Promise((resolve, reject) => {
     const child = spawn(join(ROOT, 'node_modules', '.bin', file), args, {
       cwd: ROOT,
-      stdio: 'inherit',
+      stdio: ['ignore', 'pipe', 'pipe'],
       timeout: LAYER_LIMIT_MS,
     });
+    // Two layers write at the same time: whole lines, each with the layer that it is from.
+    for (const input of [child.stdout, child.stderr])
+      createInterface({ input }).on('line', (line) => console.log(`${name.padEnd(11)} │ ${line}`));
     child.once('error', reject);
     child.once('close', (code) => resolve({ exitCode: code ?? 1, seconds: (performance.now() - from) / 1000 }));
   });
