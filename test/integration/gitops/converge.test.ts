@@ -1,6 +1,5 @@
 import * as fc from 'fast-check';
-import { mkdtemp, readFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stringify } from 'yaml';
@@ -9,6 +8,7 @@ import { startCluster, type Cluster } from '../../cluster/index.ts';
 import { until } from '../../cluster/process.ts';
 import { condition, Kit } from '../../e2e/kit.ts';
 import { freePort, startOperator, type OperatorProcess } from '../../e2e/operator-process.ts';
+import { temporaryFolder } from '../../temporary-folder.ts';
 import { installForeignCrds } from '../chart/foreign-crds.ts';
 import type { KubeObject } from '../chart/helm.ts';
 import { PodPlayer } from '../operator/pod-player.ts';
@@ -19,6 +19,7 @@ import { built, GITOPS, LAYERS, type Layer } from './layers.ts';
  * once and in any order, again when all is done, and away again. The tools themselves are not run here.
  */
 
+const dir = await temporaryFolder('gitops');
 const MANAGER = 'kustomize-controller';
 const SYSTEM = 'worldflux-system';
 let cluster: Cluster;
@@ -60,7 +61,6 @@ async function startAsDeployed(): Promise<OperatorProcess> {
     name: `system:serviceaccount:${SYSTEM}:worldflux-operator`,
     groups: ['system:serviceaccounts', `system:serviceaccounts:${SYSTEM}`],
   });
-  const dir = await mkdtemp(join(tmpdir(), 'worldflux-gitops-'));
   const gatewayPort = await freePort();
   return until(
     'the operator to stay up',

@@ -1,14 +1,15 @@
-import { mkdtemp, readFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
 import { attachCluster, type Cluster } from '../../cluster/index.ts';
 import { freePort, startOperator, type OperatorProcess } from '../../e2e/operator-process.ts';
+import { temporaryFolder } from '../../temporary-folder.ts';
 import { installCrds } from '../install-crds.ts';
 import { readExposition, type Family } from './exposition.ts';
 
 /** What docs/observability.md promises, seen on a running operator. */
 
+const dir = await temporaryFolder('observability');
 const PAGE = join(import.meta.dirname, '..', '..', '..', 'docs', 'observability.md');
 let cluster: Cluster;
 let operator: OperatorProcess;
@@ -20,7 +21,6 @@ beforeAll(async () => {
   await installCrds(cluster);
   const namespace = 'worldflux-observability';
   await cluster.kubectl(['create', 'namespace', namespace]);
-  const dir = await mkdtemp(join(tmpdir(), 'worldflux-observability-'));
   operator = await startOperator({ cluster, dir, gatewayPort: await freePort(), namespace });
 });
 

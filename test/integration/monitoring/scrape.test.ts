@@ -1,5 +1,4 @@
-import { mkdtemp, readFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { OUTCOME_REASONS } from '../../../src/crds/vocabulary.ts';
@@ -9,11 +8,13 @@ import { Metrics } from '../../../src/telemetry/metrics.ts';
 import { ProviderMetrics } from '../../../src/telemetry/provider-metrics.ts';
 import { attachCluster } from '../../cluster/index.ts';
 import { freePort, startOperator, type OperatorProcess } from '../../e2e/operator-process.ts';
+import { temporaryFolder } from '../../temporary-folder.ts';
 import { installCrds } from '../install-crds.ts';
 import { asked, readAlerts, readPanels } from './queries.ts';
 
 /** Whatever an alert or a panel asks for is really there, in what a running operator answers at /metrics. */
 
+const dir = await temporaryFolder('scrape');
 /** From others: Prometheus itself, and the kubelet. */
 const FOREIGN = ['up', 'kubelet_volume_stats_available_bytes', 'kubelet_volume_stats_capacity_bytes'];
 const DOCS = join(import.meta.dirname, '..', '..', '..', 'docs');
@@ -26,7 +27,6 @@ beforeAll(async () => {
   await installCrds(cluster);
   const namespace = 'worldflux-monitoring';
   await cluster.kubectl(['create', 'namespace', namespace]);
-  const dir = await mkdtemp(join(tmpdir(), 'worldflux-monitoring-'));
   operator = await startOperator({ cluster, dir, gatewayPort: await freePort(), namespace });
   exported = seriesOf(await (await fetch(`${operator.metricsUrl}/metrics`)).text());
 });

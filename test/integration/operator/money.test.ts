@@ -1,6 +1,3 @@
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { SECRETS } from '../../../src/kube/resource.ts';
 import { attachCluster } from '../../cluster/index.ts';
@@ -12,10 +9,12 @@ import {
   type OperatorProcessOptions,
 } from '../../e2e/operator-process.ts';
 import { startReplicate, TOKEN, VERSION, type FakeReplicate } from '../../fakes/replicate/server.ts';
+import { temporaryFolder } from '../../temporary-folder.ts';
 import { installCrds } from '../install-crds.ts';
 
 /** What runs may cost, and where they go instead: the real operator on a real API server, vendors made up. */
 
+const dir = await temporaryFolder('money');
 const NAMESPACE = 'worldflux-money';
 let kit: Kit;
 let operator: OperatorProcess;
@@ -84,7 +83,6 @@ beforeAll(async () => {
     },
     data: { REPLICATE_API_TOKEN: Buffer.from(TOKEN).toString('base64') },
   });
-  const dir = await mkdtemp(join(tmpdir(), 'worldflux-money-'));
   settings = { cluster, dir, gatewayPort: await freePort(), namespace: NAMESPACE };
   operator = await startOperator(settings);
 });

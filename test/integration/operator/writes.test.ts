@@ -1,6 +1,4 @@
-import { mkdtemp, readFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { JOBS, PODS } from '../../../src/kube/resource.ts';
@@ -12,11 +10,13 @@ import {
   type OperatorProcess,
   type OperatorProcessOptions,
 } from '../../e2e/operator-process.ts';
+import { temporaryFolder } from '../../temporary-folder.ts';
 import { installCrds } from '../install-crds.ts';
 import { PodPlayer } from './pod-player.ts';
 
 /** The operator's writes, counted where nobody can cheat: in the API server's audit log. */
 
+const dir = await temporaryFolder('writes');
 let cluster: Cluster;
 let kit: Kit;
 let pods: PodPlayer;
@@ -31,7 +31,6 @@ beforeAll(async () => {
   kit = await Kit.open(cluster, 'writes');
   await kit.ensureNamespace('worldflux-writes');
   await kit.apply(kit.profile('writes', { image: 'busybox:1', collect: 'Disabled', overrides: { nodes: { max: 2 } } }));
-  const dir = await mkdtemp(join(tmpdir(), 'worldflux-writes-'));
   settings = { cluster, dir, gatewayPort: await freePort(), namespace: 'worldflux-writes' };
   operator = await startOperator(settings);
   pods = new PodPlayer(kit);

@@ -1,5 +1,4 @@
-import { readFile, writeFile, mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
@@ -9,9 +8,11 @@ import { KubeClient } from '../../../src/kube/client.ts';
 import { loadClusterConfig } from '../../../src/kube/config.ts';
 import { attachCluster } from '../../cluster/index.ts';
 import { Kit } from '../../e2e/kit.ts';
+import { temporaryFolder } from '../../temporary-folder.ts';
 
 /** Reading a key as somebody who may read nothing but what a namespace has granted. */
 
+const dir = await temporaryFolder('sync-key');
 let kit: Kit;
 let client: KubeClient;
 const OPERATOR = 'sync-key-operator';
@@ -31,7 +32,7 @@ beforeAll(async () => {
     users: { user: Record<string, unknown> }[];
   };
   for (const { user } of kubeconfig.users) user['as'] = OPERATOR;
-  const file = join(await mkdtemp(join(tmpdir(), 'sync-key-')), 'kubeconfig');
+  const file = join(dir, 'kubeconfig');
   await writeFile(file, stringify(kubeconfig));
   client = KubeClient.connect(loadClusterConfig({ file }), { userAgent: 'worldflux-test' });
   const rbac = { apiVersion: 'rbac.authorization.k8s.io/v1', metadata: { name: 'sync-key' } };

@@ -1,6 +1,3 @@
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { WorldRun } from '../../../src/controller/run/view.ts';
 import { attachCluster } from '../../cluster/index.ts';
@@ -12,11 +9,13 @@ import {
   type OperatorProcessOptions,
 } from '../../e2e/operator-process.ts';
 import { startWorldFlux, TEST_KEY, type FakeWorldFlux } from '../../fakes/worldflux/server.ts';
+import { temporaryFolder } from '../../temporary-folder.ts';
 import { installCrds } from '../install-crds.ts';
 import { PodPlayer } from '../operator/pod-player.ts';
 
 /** The operator as a process, a real API server, and the stand-in for WorldFlux. */
 
+const dir = await temporaryFolder('sync');
 let kit: Kit;
 let pods: PodPlayer;
 let fake: FakeWorldFlux;
@@ -49,7 +48,6 @@ beforeAll(async () => {
   kit = await Kit.open(cluster, 'sync');
   await kit.ensureNamespace('worldflux-sync');
   await kit.apply(kit.profile('sync', { image: 'busybox:1', collect: 'Disabled' }, syncTo()), secret(TEST_KEY));
-  const dir = await mkdtemp(join(tmpdir(), 'worldflux-sync-'));
   settings = { cluster, dir, gatewayPort: await freePort(), namespace: 'worldflux-sync' };
   operator = await startOperator(settings);
   pods = new PodPlayer(kit);

@@ -1,7 +1,6 @@
-import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
 import { parse, stringify } from 'yaml';
@@ -15,9 +14,11 @@ import { RuntimeIos } from '../../../src/runtime/runtime-io.ts';
 import { SecretsInUse } from '../../../src/telemetry/secrets-in-use.ts';
 import { attachCluster } from '../../cluster/index.ts';
 import { Kit } from '../../e2e/kit.ts';
+import { temporaryFolder } from '../../temporary-folder.ts';
 
 /** From a Secret in a real API server, read as somebody who may only `get` it by name, to the header at the vendor. */
 
+const dir = await temporaryFolder('vendor-secrets');
 const OPERATOR = 'vendor-secret-operator';
 const runtime = new ReplicateRuntime();
 
@@ -36,7 +37,7 @@ beforeAll(async () => {
     users: { user: Record<string, unknown> }[];
   };
   for (const { user } of kubeconfig.users) user['as'] = OPERATOR;
-  const file = join(await mkdtemp(join(tmpdir(), 'vendor-secrets-')), 'kubeconfig');
+  const file = join(dir, 'kubeconfig');
   await writeFile(file, stringify(kubeconfig));
   client = KubeClient.connect(loadClusterConfig({ file }), { userAgent: 'worldflux-test' });
   const rbac = { apiVersion: 'rbac.authorization.k8s.io/v1', metadata: { name: 'vendor-secrets' } };

@@ -1,5 +1,4 @@
-import { mkdtemp, readdir, readFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
 import type { RuntimeProfile } from '../../../src/controller/run/view.ts';
@@ -10,11 +9,13 @@ import { attachCluster } from '../../cluster/index.ts';
 import { condition, Kit } from '../../e2e/kit.ts';
 import { freePort, startOperator, type OperatorProcess } from '../../e2e/operator-process.ts';
 import { startReplicate, TOKEN, VERSION, type FakeReplicate } from '../../fakes/replicate/server.ts';
+import { temporaryFolder } from '../../temporary-folder.ts';
 import { installCrds } from '../install-crds.ts';
 import { readExposition } from '../monitoring/exposition.ts';
 
 /** What is told of the calls to a vendor, and what follows from them: the real operator, a stand-in for Replicate. */
 
+const dir = await temporaryFolder('vendor-telemetry');
 const OPERATOR = 'vendor-telemetry-operator';
 let kit: Kit;
 let vendor: FakeReplicate;
@@ -57,7 +58,6 @@ beforeAll(async () => {
     },
   });
   receiver = await startOtlpReceiver();
-  const dir = await mkdtemp(join(tmpdir(), 'worldflux-vendor-telemetry-'));
   operator = await startOperator({
     cluster,
     dir,
