@@ -33,6 +33,22 @@ const artifact = z.object({
   message: z.string().nullable(),
 });
 
+/** Ids that an event may have besides are passed on. */
+const providerEvent = z.looseObject({
+  at: z.string(),
+  provider: z.string(),
+  operation: z.string(),
+  phase: z.string(),
+  attempt: z.int(),
+  max_attempts: z.int(),
+  method: z.string().nullable(),
+  target: z.string().nullable(),
+  status_code: z.int().nullable(),
+  duration_ms: z.number().nullable(),
+  message: z.string(),
+  metadata: z.record(z.string(), z.unknown()),
+});
+
 /** The `data` of each kind. */
 export const KINDS = {
   Doctor: z.object({
@@ -108,6 +124,8 @@ export const KINDS = {
   }),
   /** `source`: the live pod, or the run store. */
   Log: z.object({ ...ref, source: z.enum(['pod', 'store']), text: z.string() }),
+  /** Lines of `provider-events.jsonl`, under the names that they have there. */
+  EventList: z.object({ ...ref, items: z.array(providerEvent) }),
   Manifest: z.object({ ...ref, digest, manifest: z.record(z.string(), z.unknown()) }),
   ArtifactList: z.object({ ...ref, complete: z.boolean(), items: z.array(artifact) }),
   ArtifactFile: z.object({ ...ref, artifact: z.string(), file: z.string(), sizeBytes: z.int(), sha256: digest }),

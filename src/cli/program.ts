@@ -5,6 +5,7 @@ import { VERSION } from '../version.ts';
 import * as artifacts from './commands/artifacts.ts';
 import { cancel, retry, sync } from './commands/change.ts';
 import { doctor } from './commands/doctor.ts';
+import { events } from './commands/events.ts';
 import { logs } from './commands/logs.ts';
 import { manifest } from './commands/manifest.ts';
 import * as runs from './commands/runs.ts';
@@ -132,6 +133,10 @@ function build(within: Within, output: OutputConfiguration): Command {
     .action((name: string, { follow, rank, attempt }: { follow: boolean; rank: number; attempt?: number }) =>
       act((session) => logs(session, name, { follow, rank, attempt })),
     );
+  program
+    .command('events <run>')
+    .description('its calls to vendors and to WorldFlux, as they were recorded')
+    .action((name: string) => act((session) => events(session, name)));
   program
     .command('manifest <run>')
     .description('the run’s manifest, checked against its recorded digest')

@@ -13,6 +13,10 @@ test('columns are as wide as their widest cell, and lines have no tail', () => {
   ).toBe('NAME          PHASE\na-long-name\nb             Failed');
 });
 
+test('what others wrote neither breaks a line nor commands the terminal', () => {
+  expect(table(['MESSAGE'], [['two\r\nlines, \u001b[31mred\u009b2J']])).toBe('MESSAGE\ntwo lines,  [31mred 2J');
+});
+
 test.each([
   [0.25, '0.3s'],
   [5, '5s'],

@@ -1,6 +1,6 @@
 /** Columns as kubectl prints them. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const all = [head, ...rows];
+  const all = [head, ...rows.map((row) => row.map(oneLine))];
   const widths = head.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)));
   return all
     .map((row) =>
@@ -11,6 +11,9 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
     )
     .join('\n');
 }
+
+/** Words of a vendor or of a user's program: on a terminal they shall not break a line, nor command it. */
+export const oneLine = (text: string): string => text.replaceAll(/\p{Cc}+/gu, ' ');
 
 export function age(from: string, now: number = Date.now()): string {
   const seconds = Math.max(0, Math.floor((now - Date.parse(from)) / 1000));

@@ -132,6 +132,26 @@ test('a process that goes on where another ended adds to what is there', async (
   expect(await second.stored(run)).toEqual(['prediction create', 'output download']);
 });
 
+test('a death between putting a run’s file together and removing its pieces tells nothing twice', async () => {
+  const run = aRun();
+  const undying = new Proxy(store, {
+    get: (target, name) => {
+      if (name === 'remove') return () => Promise.reject(new Error('the process is gone'));
+      const value = Reflect.get(target, name) as unknown;
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+  const { put, call, at, stored, keys } = setUp(undying);
+  put(run, 'ADDED');
+  call(run, 'prediction create');
+  await at(301);
+  put(finished(run, 400));
+  call(run, 'output download');
+  await at(411);
+  expect(await keys(run)).toHaveLength(2);
+  expect(await stored(run)).toEqual(['prediction create', 'output download']);
+});
+
 test('a store that does not answer costs lines, never more of them than a run may keep, and never an exception', async () => {
   const away = new Proxy(store, {
     get: (target, name) =>

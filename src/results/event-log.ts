@@ -3,7 +3,7 @@ import { readAll } from './documents.ts';
 import { providerEventsKey, providerEventSegmentPrefix, type RunKey } from './keys.ts';
 import { isStoreError } from './store/errors.ts';
 
-const LINES = 'application/jsonl';
+export const EVENTS_TYPE = 'application/jsonl';
 /** Bytes of one run's events; what comes on top is dropped at the end, the oldest are kept. */
 const LARGEST_LOG = 4 * 1024 * 1024;
 
@@ -17,7 +17,7 @@ export async function appendRunEvents(
   if (lines.length === 0) return;
   // In the order of writing, and never the name of another writer's.
   const name = `${new Date().toISOString().replaceAll(/[-:]/g, '')}-${crypto.randomUUID().slice(0, 8)}.jsonl`;
-  await store.put(`${providerEventSegmentPrefix(key)}${name}`, bytesOf(lines), LINES, signal);
+  await store.put(`${providerEventSegmentPrefix(key)}${name}`, bytesOf(lines), EVENTS_TYPE, signal);
 }
 
 /**
@@ -37,7 +37,7 @@ export async function finishRunEvents(
   const whole = Buffer.concat(pieces);
   if (whole.length === 0) return;
   try {
-    await store.put(providerEventsKey(key), limited(whole), LINES, signal);
+    await store.put(providerEventsKey(key), limited(whole), EVENTS_TYPE, signal);
   } catch (error) {
     if (!isStoreError(error, 'conflict')) throw error;
     return appendRunEvents(store, key, lines, signal);
@@ -47,10 +47,13 @@ export async function finishRunEvents(
 
 /** Everything that is stored of a run's events, oldest first; empty where there is nothing. Throws StoreError. */
 export async function readRunEvents(store: RunStore, key: RunKey, signal?: AbortSignal): Promise<string> {
-  const whole = await store.get(providerEventsKey(key), signal);
-  const pieces = whole === undefined ? [] : [await readAll(whole, signal)];
-  pieces.push(...(await readSegments(store, providerEventSegmentPrefix(key), signal)));
-  return Buffer.concat(pieces).toString('utf8');
+  // The pieces first: whatever is put together and taken away meanwhile stands in the whole.
+  const pieces = await readSegments(store, providerEventSegmentPrefix(key), signal);
+  const stored = await store.get(providerEventsKey(key), signal);
+  const whole = stored === undefined ? Buffer.alloc(0) : await readAll(stored, signal);
+  // Both are there after a death between writing the whole and removing its pieces.
+  const beside = pieces.filter((piece) => !whole.includes(piece));
+  return limited(Buffer.concat([whole, ...beside])).toString('utf8');
 }
 
 async function readSegments(store: RunStore, prefix: string, signal?: AbortSignal): Promise<Buffer[]> {

@@ -8,6 +8,7 @@ import { answerOf, type Answer } from '../envelope.ts';
 import { cliErrorOf, EXIT_CODES } from '../errors.ts';
 import { RUNTIME_PROFILES, type RuntimeProfile } from '../resources.ts';
 import type { Session } from '../session.ts';
+import { oneLine } from '../table.ts';
 import {
   isReady,
   runtimeFacts,
@@ -65,7 +66,7 @@ export async function doctor(session: Session, question: RuntimeQuestion): Promi
     );
   }
   const healthy = checks.every(({ level }) => level !== 'error');
-  const text = checks.map((c) => `${c.level.padEnd(5)} ${c.check}: ${c.message}`).join('\n');
+  const text = checks.map((c) => `${c.level.padEnd(5)} ${c.check}: ${oneLine(c.message)}`).join('\n');
   return answerOf('Doctor', { healthy, checks, runtimes }, text, healthy ? undefined : EXIT_CODES.notVerified);
 }
 

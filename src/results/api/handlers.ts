@@ -6,6 +6,7 @@ import type { KubeClient } from '../../kube/client.ts';
 import { isKubeError } from '../../kube/errors.ts';
 import { contentTypeOf } from '../content-type.ts';
 import type { RunStore, StoredObject } from '../contract.ts';
+import { EVENTS_TYPE } from '../event-log.ts';
 import type { AccessReviews, Wanted } from './access.ts';
 import { byteRange } from './byte-range.ts';
 import type { RequestUser } from './front-proxy.ts';
@@ -61,6 +62,8 @@ export class ResultsHandlers {
         return this.#log(call, results);
       case 'manifest':
         return manifest(call, results);
+      case 'events':
+        return events(call, results);
       case 'artifacts':
         return call.query.has('name') ? this.#artifact(call, results) : answerJson(call.res, 200, results.artifacts());
     }
@@ -121,6 +124,11 @@ function manifest({ res }: ResultsCall, results: RunResults): void {
   // The very bytes that the digest is over.
   const text = Buffer.from(canonicalize(results.manifest()) ?? '');
   res.writeHead(200, { 'content-type': 'application/json', 'content-length': text.length, ...SAFE }).end(text);
+}
+
+async function events({ res, signal }: ResultsCall, results: RunResults): Promise<void> {
+  const lines = Buffer.from(await results.events(signal));
+  res.writeHead(200, { 'content-type': EVENTS_TYPE, 'content-length': lines.length, ...SAFE }).end(lines);
 }
 
 async function sendObject(

@@ -60,6 +60,12 @@ const OPERATIONS: Record<ResultsPart, { description: string; produces: string; q
     produces: 'application/json',
     query: [inQuery('name', 'string', 'Of the artifact to read.'), RANK, RANGE],
   },
+  events: {
+    description:
+      'Calls to vendors and to WorldFlux that served the run, one JSON object a line; so far, while it goes on.',
+    produces: 'application/jsonl',
+    query: [],
+  },
 };
 
 function operations<T>(make: (part: ResultsPart, parameters: Parameter[]) => T): Record<string, { get: T }> {

@@ -1,7 +1,7 @@
 /**
  * What the results API serves, for those who ask it: `kubectl get --raw`, the CLI, and whoever has a Kubernetes client.
  *
- *     /apis/results.worldflux.ai/v1alpha1/namespaces/<namespace>/worldruns/<name>/{log,manifest,artifacts}
+ *     /apis/results.worldflux.ai/v1alpha1/namespaces/<namespace>/worldruns/<name>/{log,manifest,artifacts,events}
  */
 
 export const RESULTS_GROUP = 'results.worldflux.ai';
@@ -14,6 +14,7 @@ export const RESULTS = {
   log: 'WorldRunLog',
   manifest: 'WorldRunManifest',
   artifacts: 'WorldRunArtifacts',
+  events: 'WorldRunEvents',
 } as const;
 export type ResultsPart = keyof typeof RESULTS;
 

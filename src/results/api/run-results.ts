@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import { digestOf, type Manifest } from '../../crds/manifest.ts';
 import type { StoredArtifact } from '../../crds/world-run-status.ts';
 import type { RunAttempt, RunStore, StoredObject } from '../contract.ts';
+import { readRunEvents } from '../event-log.ts';
 import { isKey, logKey, logSegmentPrefix } from '../keys.ts';
 import { getRecord, type RunRecord } from '../records.ts';
 import { RESULTS, RESULTS_API_VERSION, type ArtifactItem, type ArtifactList } from './protocol.ts';
@@ -106,6 +107,11 @@ export class RunResults {
     for await (const { key } of this.#store.list(logSegmentPrefix(which, rank), signal)) segments.push(key);
     if (segments.length > 0) return Readable.from(this.#joined(segments, signal), { objectMode: false });
     throw notFound(`nothing is stored of the log of attempt ${which.attempt}${rank === 0 ? '' : `, rank ${rank}`}`);
+  }
+
+  /** Lines of JSON, oldest first; empty where no call served the run. Throws StoreError. */
+  events(signal: AbortSignal): Promise<string> {
+    return readRunEvents(this.#store, { clientRunId: this.#clientRunId, runUid: this.#doer }, signal);
   }
 
   async *#joined(keys: readonly string[], signal: AbortSignal): AsyncGenerator<Buffer> {

@@ -36,7 +36,7 @@ afterAll(async () => {
 describe('through the API server', () => {
   test('a reader of another namespace is refused every part', async () => {
     const other = await served.reader('otto', await served.namespace());
-    for (const part of ['log', 'manifest', 'artifacts'] as const)
+    for (const part of ['log', 'manifest', 'artifacts', 'events'] as const)
       await expect(other.read(run, part)).rejects.toThrow(/otto.* cannot get resource .worldruns/);
     await expect(other.read(run, 'artifacts', { name: 'a' })).rejects.toThrow(/cannot get/);
   });
@@ -145,8 +145,10 @@ describe('a run that is gone', () => {
   test('takes its results out of reach, and its successor of the same name does not show them', async () => {
     const ref = { namespace, name: 'again' };
     const reader = await served.reader('gustav', namespace);
-    await finishRun(served.client, under.store, await createRun(served.client, ref), { log: SECRET });
+    const left = { log: SECRET, events: [{ message: SECRET }] };
+    await finishRun(served.client, under.store, await createRun(served.client, ref), left);
     expect(await reader.read(ref, 'log')).toBe(SECRET);
+    expect(await reader.read(ref, 'events')).toContain(SECRET.trim());
 
     await served.client.delete(WORLD_RUNS, ref);
     await expect(reader.read(ref, 'log')).rejects.toThrow(/"again" not found/);
@@ -155,6 +157,7 @@ describe('a run that is gone', () => {
     await expect(reader.read(ref, 'log')).rejects.toThrow(/nothing is stored/);
     await expect(reader.read(ref, 'manifest')).rejects.toThrow(/no manifest yet/);
     expect(JSON.parse(await reader.read(ref, 'artifacts'))).toMatchObject({ items: [] });
+    expect(await reader.read(ref, 'events')).toBe('');
   });
 
   test('with a runKey shows its record to a successor only once that has adopted it', async () => {

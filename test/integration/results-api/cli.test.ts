@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { WORLD_RUNS } from '../../../src/controller/run/view.ts';
+import { makeProviderEvent } from '../../../src/telemetry/provider-event.ts';
 import { getRecord, putRecord } from '../../../src/results/records.ts';
 import { fileStore, s3Store } from '../results/stores.ts';
 import type { StoreUnderTest } from '../results/store-conformance.ts';
@@ -15,6 +16,19 @@ import { Served, type Person } from './served.ts';
 /** `kubectl worldflux` on a real API server, by a user with the rights of a namespace's editor. */
 
 const VIDEO = randomBytes(3_000_000);
+const EVENT = {
+  event_type: 'provider_event',
+  at: '2026-11-20T10:15:00.000Z',
+  ...makeProviderEvent({
+    provider: 'replicate',
+    operation: 'prediction create',
+    phase: 'failure',
+    statusCode: 422,
+    durationMs: 81.6,
+    message: 'no such\nversion',
+    runId: '20261120T101500Z-1a2b3c4d',
+  }),
+};
 const sha256 = (bytes: Buffer): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 
 let folder: string;
@@ -52,7 +66,7 @@ describe.each([
     await served.admin.kubectl('create', 'rolebinding', 'runs', '-n', namespace, '--role=runs', '--user=edith');
     cli = cliOf(person.kubeconfig);
     const ref = { namespace, name: 'done' };
-    const left = { log: 'one\ntwo\n', artifacts: { 'video.mp4': VIDEO }, metrics: { loss: 0.1 } };
+    const left = { log: 'one\ntwo\n', artifacts: { 'video.mp4': VIDEO }, metrics: { loss: 0.1 }, events: [EVENT] };
     await finishRun(served.client, under.store, await createRun(served.client, ref), left);
   });
   afterAll(async () => {
@@ -77,6 +91,17 @@ describe.each([
     const run = await served.client.get(WORLD_RUNS, { namespace, name: 'done' });
     expect(digest).toBe(run.status?.manifestDigest);
     expect(JSON.parse((await cli(...here('manifest', 'done'))).out)).toEqual(manifest);
+  });
+
+  test('its calls to vendors are listed as they were recorded', async () => {
+    const { items } = await cli.json('EventList', ...here('events', 'done'));
+    expect(items).toEqual([EVENT]);
+    const { out } = await cli(...here('events', 'done'));
+    expect(out.split('\n')[1]).toMatch(
+      /^2026-11-20T10:15:00.000Z +replicate +prediction create +failure +1\/1 +422 +82 +no such version$/,
+    );
+    await createRun(served.client, { namespace, name: 'calls-nobody' });
+    expect((await cli(...here('events', 'calls-nobody'))).out).toMatch(/^no call .* stored every five minutes\n$/);
   });
 
   test('a manifest that is not the recorded one is not printed', async () => {

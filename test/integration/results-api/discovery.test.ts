@@ -28,6 +28,7 @@ test('the group is among the API versions, and nothing complains about its disco
       { name: 'worldruns/log', kind: 'WorldRunLog', namespaced: true, verbs: ['get'] },
       { name: 'worldruns/manifest' },
       { name: 'worldruns/artifacts' },
+      { name: 'worldruns/events' },
     ],
   });
 });

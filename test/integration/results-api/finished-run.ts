@@ -6,6 +6,7 @@ import { digestOf, manifestSchema, type Manifest } from '../../../src/crds/manif
 import type { StoredArtifact, StoredLog, WorldRunStatus } from '../../../src/crds/world-run-status.ts';
 import type { KubeClient } from '../../../src/kube/client.ts';
 import type { RunStore } from '../../../src/results/contract.ts';
+import { finishRunEvents } from '../../../src/results/event-log.ts';
 import { artifactKey, logKey, recordKey } from '../../../src/results/keys.ts';
 import { putRecord } from '../../../src/results/records.ts';
 
@@ -21,6 +22,8 @@ export interface Left {
   /** By artifact name; the file name in the store is this name. */
   artifacts?: Record<string, Buffer>;
   metrics?: Record<string, number>;
+  /** Calls to vendors, as stored. */
+  events?: object[];
 }
 
 export async function createRun(
@@ -43,6 +46,11 @@ export async function finishRun(client: KubeClient, store: RunStore, run: WorldR
     await store.put(path, Buffer.from(left.log), 'text/plain');
     log = { path, bytes: Buffer.byteLength(left.log), complete: true, headLost: false, gaps: 0, redacted: 0 };
   }
+  await finishRunEvents(
+    store,
+    attempt,
+    (left.events ?? []).map((event) => JSON.stringify(event)),
+  );
   const artifacts: StoredArtifact[] = [];
   for (const [name, body] of Object.entries(left.artifacts ?? {})) {
     const sha256 = createHash('sha256').update(body).digest('hex');

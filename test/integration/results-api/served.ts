@@ -10,7 +10,7 @@ import { loadClusterConfig } from '../../../src/kube/config.ts';
 import { NAMESPACES, SERVICE_ACCOUNTS } from '../../../src/kube/resource.ts';
 import type { RunStore } from '../../../src/results/contract.ts';
 import { ensureTls } from '../../../src/results/gateway/tls.ts';
-import { resultsPath, type ResultsPart, type ResultsQuery } from '../../../src/results/api/protocol.ts';
+import { RESULTS, resultsPath, type ResultsPart, type ResultsQuery } from '../../../src/results/api/protocol.ts';
 import { API_SERVICE, Registration } from '../../../src/results/api/registration.ts';
 import { ResultsApi } from '../../../src/results/api/server.ts';
 import { installCrds } from '../install-crds.ts';
@@ -176,7 +176,7 @@ export class Served {
       rules: [
         {
           apiGroups: ['results.worldflux.ai'],
-          resources: (parts.length === 0 ? ['log', 'manifest', 'artifacts'] : parts).map((part) => `worldruns/${part}`),
+          resources: (parts.length === 0 ? Object.keys(RESULTS) : parts).map((part) => `worldruns/${part}`),
           verbs: ['get'],
         },
       ],
