@@ -82,6 +82,20 @@ describe('a streaming list', () => {
     expect(reflector.lastEventAgeMs).toBeLessThan(10_000);
   });
 
+  test('knows of what went while it was on its way', async () => {
+    const { store, reflector, changes } = await setUp((_, response) =>
+      answerWatch(
+        response,
+        ...[added('a', 1), added('b', 2), deleted('a', 3), added('c', 4), deleted('c', 5), added('c', 6, 'c-2')],
+        listEnd(7),
+      ),
+    );
+    reflector.start();
+    await reflector.synced;
+    expect([...store.list()]).toEqual(['b-1', 'c-2']);
+    expect(changes.slice(-3)).toEqual(['added n/c c-1', 'deleted n/c c-1', 'added n/c c-2']);
+  });
+
   test('that breaks off deletes nothing and does not count as synced', async () => {
     const { server, store, reflector, errors } = await setUp((_, response, number) => {
       if (number === 1) {

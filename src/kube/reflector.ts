@@ -150,10 +150,12 @@ export class Reflector<T extends KubeObject> {
       } else if (endsInitialEvents(event)) {
         this.#complete(replacement, event.object.metadata?.resourceVersion ?? '');
         replacement = undefined;
-      } else if (event.type === 'ADDED' || event.type === 'MODIFIED') {
-        const { object } = event;
+      } else {
+        const { object, type: what } = event;
         const initial = replacement;
-        this.#guarded(() => initial.add(object));
+        // A server may let in between what happens meanwhile. Nothing would tell a second time that it is gone.
+        if (what === 'DELETED') initial.remove(object);
+        else if (what !== 'BOOKMARK') this.#guarded(() => initial.add(object));
       }
     }
     if (replacement !== undefined) {

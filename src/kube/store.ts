@@ -24,6 +24,8 @@ export interface StoreOptions<T extends KubeObject, P> {
 /** A complete list in the making. Objects count at once; what was not among them goes at `finish`. */
 export interface Replacement<T extends KubeObject> {
   add(object: T): void;
+  /** It was among them, and has gone while the list was on its way. */
+  remove(object: T): void;
   finish(resourceVersion: string): void;
 }
 
@@ -115,6 +117,7 @@ export class Store<T extends KubeObject, P> {
     const number = ++this.#replacements;
     return {
       add: (object) => this.#put(object, number),
+      remove: (object) => this.#remove(object),
       finish: (resourceVersion) => this.#finish(number, resourceVersion),
     };
   }

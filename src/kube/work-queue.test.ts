@@ -176,6 +176,34 @@ describe('failures', () => {
     expect(failed.at(-1)).toMatchObject({ failures: 1 });
   });
 
+  test('never wait longer than a minute, however many there were', async () => {
+    const waits: number[] = [];
+    const { queue, settle } = setUp({ observer: { failed: (_key, _error, _failures, retryMs) => waits.push(retryMs) } });
+    queue.start();
+    queue.add('a');
+    await turn();
+    for (let failures = 1; failures <= 30; failures++) {
+      await settle('a', new Error('no'));
+      await vi.advanceTimersByTimeAsync(60_001);
+    }
+    expect(waits).toHaveLength(30);
+    expect(Math.max(...waits)).toBeLessThanOrEqual(60_000);
+  });
+
+  test('include a delay that is no number, which holds back nobody else', async () => {
+    const { queue, started, settle } = setUp();
+    queue.start();
+    queue.add('a');
+    await turn();
+    await settle('a', { afterMs: NaN });
+    queue.addAfter('b', 10);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(started).toEqual(['a', 'b']);
+    await settle('b');
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(started).toEqual(['a', 'b', 'a']);
+  });
+
   test('that are thrown rather than rejected do no harm either', async () => {
     let calls = 0;
     const queue = new WorkQueue({

@@ -55,7 +55,8 @@ interface Alarm {
   readonly dueAt: number;
 }
 
-const DEFAULT_BACKOFF = { baseMs: 500, maxMs: 300_000 };
+/** A minute at most: what an outage held up goes on soon after it. */
+const DEFAULT_BACKOFF = { baseMs: 500, maxMs: 60_000 };
 /** Node fires at once on a longer timeout. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
@@ -112,6 +113,8 @@ export class WorkQueue {
 
   addAfter(key: string, delayMs: number, lane: Lane = 'start'): void {
     if (this.#stopping.signal.aborted) return;
+    // In the heap it would keep every other key from its time.
+    if (Number.isNaN(delayMs)) throw new RangeError(`no time to look at ${key} again: the delay is not a number`);
     if (delayMs <= 0) this.#enqueue(this.#item(key), lane);
     else this.#delay(this.#item(key), delayMs, lane);
   }

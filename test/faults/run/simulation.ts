@@ -391,7 +391,7 @@ class Process {
       const failures = (this.#failures.get(key) ?? 0) + 1;
       this.#failures.set(key, failures);
       if (!isKubeError(error)) this.failure = String(error);
-      this.#addAfter(key, Math.min(300_000, 500 * 2 ** failures));
+      this.#addAfter(key, Math.min(60_000, 500 * 2 ** failures));
     }
   }
 }
