@@ -1,8 +1,10 @@
+import { readFile } from 'node:fs/promises';
 import { describe, test } from 'vitest';
 import { childName } from '../../src/controller/identity.ts';
 import { JOBS, PODS } from '../../src/kube/resource.ts';
-import { condition } from './kit.ts';
+import { condition, SHELL_PROFILE } from './kit.ts';
 import { fixture } from './fixture.ts';
+import { storedFile } from './store.ts';
 import { BUSYBOX_IMAGE } from '../cluster/small-images.ts';
 
 /** Suspend, resume, cancel, delete, retry, adopt: what people and other controllers do to a run and its children. */
@@ -239,6 +241,54 @@ describe.concurrent('a run', () => {
       phase: 'Succeeded',
       manifest: { metrics: { from: 1 } },
     });
+  });
+
+  test('whose place goes to a pod of higher priority is tried again, and what the first start left is kept', async ({
+    expect,
+  }) => {
+    const { kit, operator } = world;
+    const resourceName = 'example.com/contested';
+    const priority = 'lifecycle-urgent';
+    await kit.cluster.patchNodeCapacity(resourceName, 1);
+    await kit.apply(
+      { apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name: priority }, value: 1000 },
+      kit.profile('lifecycle-contested', { ...SHELL_PROFILE, gpu: { resourceName, count: 1 } }),
+      kit.shell(
+        'contested',
+        'lifecycle-contested',
+        `echo start $WORLDFLUX_ATTEMPT; cd /worldflux/output; echo $WORLDFLUX_ATTEMPT > step.txt
+         if [ $WORLDFLUX_ATTEMPT = 1 ]; then trap 'exit 143' TERM; while :; do sleep 0.2; done; fi`,
+        { retry: { maxAttempts: 2 }, timeouts: { uploadSeconds: 20 } },
+      ),
+    );
+    await running('contested');
+    const limits = { [resourceName]: '1' };
+    const container = { name: 'x', image: BUSYBOX_IMAGE, command: ['sleep', '600'], resources: { limits } };
+    await kit.apply({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'urgent' },
+      spec: { priorityClassName: priority, terminationGracePeriodSeconds: 0, containers: [container] },
+    });
+    const waiting = await kit.until('contested', (r) => r.status?.attempts?.[0]?.finishedAt !== undefined);
+    expect(condition(waiting, 'Ready')).toMatchObject({ reason: 'WaitingForRetry' });
+    expect(condition(waiting, 'Ready')?.message).toMatch(/higher priority/);
+    await kit.cluster.kubectl(['-n', kit.namespace, 'delete', 'pod', 'urgent']);
+    const run = await kit.finished('contested');
+    expect(run.status).toMatchObject({
+      phase: 'Succeeded',
+      attempts: [
+        { number: 1, reason: 'Preempted', exitCode: 143 },
+        { number: 2, reason: 'Completed', exitCode: 0 },
+      ],
+      manifest: { attempt_count: 2, attempts: [{ reason: 'Preempted' }, { reason: 'Completed' }] },
+    });
+    // The log's path names its attempt, and that of the first start lies beside it.
+    const last = run.status!.result!.log!.path;
+    const first = last.replace('/attempts/2/', '/attempts/1/');
+    const text = (path: string) => readFile(storedFile(operator.storeDir, path), 'utf8');
+    expect(await text(first)).toContain('start 1');
+    expect(await text(last)).toContain('start 2');
   });
 
   test('goes with its namespace', async ({ expect }) => {
