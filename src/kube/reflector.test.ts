@@ -86,7 +86,12 @@ describe('a streaming list', () => {
     const { store, reflector, changes } = await setUp((_, response) =>
       answerWatch(
         response,
-        ...[added('a', 1), added('b', 2), deleted('a', 3), added('c', 4), deleted('c', 5), added('c', 6, 'c-2')],
+        added('a', 1),
+        added('b', 2),
+        deleted('a', 3),
+        added('c', 4),
+        deleted('c', 5),
+        added('c', 6, 'c-2'),
         listEnd(7),
       ),
     );

@@ -178,7 +178,9 @@ describe('failures', () => {
 
   test('never wait longer than a minute, however many there were', async () => {
     const waits: number[] = [];
-    const { queue, settle } = setUp({ observer: { failed: (_key, _error, _failures, retryMs) => waits.push(retryMs) } });
+    const { queue, settle } = setUp({
+      observer: { failed: (_key, _error, _failures, retryMs) => waits.push(retryMs) },
+    });
     queue.start();
     queue.add('a');
     await turn();
