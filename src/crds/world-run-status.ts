@@ -26,6 +26,9 @@ const attempt = z.strictObject({
     .strictObject({
       requestDigest: sha256(),
       recordedAt: timestamp(),
+      since: timestamp()
+        .optional()
+        .describe('When the same request was first recorded, if it was then in doubt and was not found at the vendor.'),
       notAfter: timestamp().describe('The request is not sent after this.'),
       deadlineAt: timestamp().describe('The vendor itself ends the work by then.'),
     })

@@ -201,6 +201,11 @@ export interface FoundWork {
   readonly createdAt: number;
   /** Undefined where the vendor no longer has the request. */
   readonly requestDigest: string | undefined;
+  /**
+   * Made with what this profile names, at a vendor that may give requests back otherwise than they were sent: that the
+   * digest is another one than an intent's does not say that the work is not the intent's.
+   */
+  readonly doubtful?: boolean;
   /** It still runs, so it still costs. */
   readonly live: boolean;
   /** What its mark says, where the vendor keeps one. */

@@ -177,7 +177,7 @@ export class Driver {
     const claimed = new Set(this.#entries.map((each) => each.handle?.externalId));
     const free = found.filter((work) => !claimed.has(work.externalId));
     const ours = traits.marksWork ? byMark(entry, free) : byTime(entry, unknown, free);
-    if (ours === 'unreadable') {
+    if (ours === 'unsure') {
       const { deadlineAt } = entry.intent!;
       if (this.#clock.now < deadlineAt) return this.#wait(entry, deadlineAt - this.#clock.now);
       return this.#record(entry, 'done', { done: 'unresolved' });
@@ -258,13 +258,13 @@ function byTime(
   entry: Entry,
   unknown: readonly Entry[],
   found: readonly FoundWork[],
-): FoundWork | 'unreadable' | undefined {
+): FoundWork | 'unsure' | undefined {
   const intents = unknown.map(({ context, intent }) => ({
     run: context.uid,
     requestDigest: intent!.requestDigest,
     from: intent!.recordedAt,
     until: intent!.notAfter + REQUEST_TIMEOUT,
   }));
-  const { matched, unreadable } = matchIntents(intents, found);
-  return matched.get(entry.context.uid) ?? (unreadable.length > 0 ? 'unreadable' : undefined);
+  const { matched, unsure } = matchIntents(intents, found);
+  return matched.get(entry.context.uid) ?? (unsure.length > 0 ? 'unsure' : undefined);
 }

@@ -11,8 +11,11 @@ export interface Harness {
   open(clock: VirtualClock, calls: Calls, behaviour: Behaviour): Promise<Account>;
 }
 
-/** Work may wait before it starts; the vendor may lose it; other people have work in the same place. */
-export type Trait = 'queue' | 'loss' | 'strangers';
+/**
+ * Work may wait before it starts; the vendor may lose it; other people have work in the same place; the vendor may give
+ * requests back otherwise than they were sent.
+ */
+export type Trait = 'queue' | 'loss' | 'strangers' | 'changes';
 
 /** How the vendor treats each piece of work. */
 export interface Behaviour {
@@ -21,6 +24,8 @@ export interface Behaviour {
   readonly fails: boolean;
   /** The vendor shows new work in lists as late as the runtime says it may. */
   readonly listsLag: boolean;
+  /** With `changes`: it completes what it is asked. */
+  readonly changesRequests?: boolean;
 }
 
 export interface Account {

@@ -13,8 +13,8 @@ const MINUTE = 60_000;
 /** `of` makes the runtime of a process; another than the real one shows what the suite finds. */
 export const replicateHarness = (of: () => Runtime = () => new ReplicateRuntime()): Harness => ({
   name: 'replicate',
-  has: ['queue', 'loss', 'strangers'],
-  async open(clock, calls, { queueSeconds, runSeconds, fails, listsLag }) {
+  has: ['queue', 'loss', 'strangers', 'changes'],
+  async open(clock, calls, { queueSeconds, runSeconds, fails, listsLag, changesRequests = false }) {
     const fake = await startReplicate({
       now: () => clock.now,
       behaviour: {
@@ -26,6 +26,7 @@ export const replicateHarness = (of: () => Runtime = () => new ReplicateRuntime(
       },
     });
     if (listsLag) fake.state.listLagMs = new ReplicateRuntime().traits.listLagMs - 1000;
+    if (changesRequests) fake.state.echo = (input) => ({ guidance: 3.5, ...(input as object) });
     let held = TOKEN;
     const rotate = (when: 'at once' | 'later') => {
       fake.state.tokens.clear();

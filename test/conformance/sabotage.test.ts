@@ -26,10 +26,11 @@ class Impatient extends ReplicateRuntime {
   }
 }
 
-/** Does not say what the work was asked for. */
+/** Says of work that it was asked for something else, and has no doubts about it. */
 class Forgetful extends ReplicateRuntime {
   override async *list(since: number, io: RuntimeIo): AsyncIterable<FoundWork> {
-    for await (const work of super.list(since, io)) yield { ...work, requestDigest: `sha256:${'f'.repeat(64)}` };
+    for await (const work of super.list(since, io))
+      yield { ...work, requestDigest: `sha256:${'f'.repeat(64)}`, doubtful: false };
   }
 }
 

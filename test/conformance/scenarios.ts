@@ -74,6 +74,14 @@ export const SCENARIOS: readonly Scenario[] = [
     outcomes: ['lost'],
   },
   { ...base, name: 'lists lag', behaviour: { ...MIDDLING, listsLag: true }, outcomes: ['succeeded'] },
+  // What nobody can tell apart is not bought again, though it may not have been bought.
+  {
+    ...base,
+    name: 'requests come back changed',
+    behaviour: { ...MIDDLING, changesRequests: true },
+    needs: 'changes',
+    outcomes: ['succeeded', 'unresolved'],
+  },
   { ...base, name: 'two alike at once', runs: 2, behaviour: MIDDLING, outcomes: ['succeeded'], created: [2, 2] },
   {
     ...base,

@@ -68,13 +68,16 @@ export function handleOf(attempt: VendorAttempt): Handle | undefined {
 /** Two clocks are never the same: a vendor's may be this much off. */
 const CLOCK_SKEW_MS = 30_000;
 
-/** The time in which the work of an intent can have been created. Milliseconds. */
+/**
+ * The time in which the work of an intent can have been created. Milliseconds. It goes back to the first request that was
+ * not found: a vendor whose list is slower than anybody thought may show its work after another one was sent.
+ */
 export function windowOf(
   intent: NonNullable<AttemptStatus['intent']>,
   requestTimeoutMs: number,
 ): { from: number; until: number } {
   return {
-    from: Date.parse(intent.recordedAt) - CLOCK_SKEW_MS,
+    from: Date.parse(intent.since ?? intent.recordedAt) - CLOCK_SKEW_MS,
     until: Date.parse(intent.notAfter) + requestTimeoutMs + CLOCK_SKEW_MS,
   };
 }

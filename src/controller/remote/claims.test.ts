@@ -35,7 +35,14 @@ describe('an intent whose outcome is unknown', () => {
 
   test('is told of work whose request the vendor no longer has', () => {
     const found = { ...work('w', 5), requestDigest: undefined };
-    expect(matchIntents([intent('a', 0, 10)], [found]).unreadable).toEqual([found]);
+    expect(matchIntents([intent('a', 0, 10)], [found]).unsure).toEqual([found]);
+  });
+
+  test('is told of work that asks for something else, where the vendor may have changed it', () => {
+    const found = { ...work('w', 5, 'e'), doubtful: true };
+    expect(matchIntents([intent('a', 0, 10)], [found]).unsure).toEqual([found]);
+    expect(matchIntents([intent('a', 0, 10), intent('b', 0, 10, 'e')], [found]).unsure).toEqual([]);
+    expect(matchIntents([intent('a', 10, 20)], [found]).unsure).toEqual([]);
   });
 
   test('gives way to one that can have nothing else', () => {

@@ -23,8 +23,8 @@ export interface Matching {
   readonly matched: ReadonlyMap<string, FoundWork>;
   /** Work of a known digest and time that no intent is left for: bought twice, or somebody else's. */
   readonly surplus: readonly FoundWork[];
-  /** Work in an intent's time whose request the vendor no longer has: it may be anybody's. */
-  readonly unreadable: readonly FoundWork[];
+  /** Work in an intent's time of which it is not known what was asked for: it may be anybody's. */
+  readonly unsure: readonly FoundWork[];
 }
 
 /**
@@ -44,10 +44,11 @@ export function matchIntents(intents: readonly Intent[], works: readonly FoundWo
     if (first === undefined) surplus.push(work);
     else matched.set(first.run, work);
   }
-  const unreadable = oldestFirst.filter(
-    (work) => work.requestDigest === undefined && intents.some((intent) => isIn(work, intent)),
-  );
-  return { matched, surplus, unreadable };
+  const asked = new Set<string | undefined>(intents.map(({ requestDigest }) => requestDigest));
+  const isUnsure = ({ requestDigest, doubtful = false }: FoundWork) =>
+    requestDigest === undefined || (doubtful && !asked.has(requestDigest));
+  const unsure = oldestFirst.filter((work) => isUnsure(work) && intents.some((intent) => isIn(work, intent)));
+  return { matched, surplus, unsure };
 }
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

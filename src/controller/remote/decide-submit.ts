@@ -18,8 +18,11 @@ const SEND_WINDOW_MS = 30_000;
 /** After the vendor-side deadline, for clocks and for its list. */
 export const DEADLINE_MARGIN_MS = 60_000;
 
-/** A run that has its place, and a plan that the vendor can do: the intent, at most {@link SEND_WINDOW_MS} valid. */
-export function recordIntent(world: World, vendor: VendorWorld, number: number): Decision {
+/**
+ * A run that has its place, and a plan that the vendor can do: the intent, at most {@link SEND_WINDOW_MS} valid. `since`:
+ * when the same was first sent, if nobody got its answer.
+ */
+export function recordIntent(world: World, vendor: VendorWorld, number: number, since?: string): Decision {
   if (vendor.plan?.ok !== true) throw new Error(`run ${world.run.namespace}/${world.run.name} has no plan`);
   const { requestDigest, deadlineSeconds } = vendor.plan;
   const notAfter = world.now + Math.min(SEND_WINDOW_MS, vendor.requestTimeoutMs);
@@ -33,6 +36,7 @@ export function recordIntent(world: World, vendor: VendorWorld, number: number):
       intent: {
         requestDigest,
         recordedAt: iso(world.now),
+        ...(since !== undefined && { since }),
         notAfter: iso(notAfter),
         deadlineAt: iso(notAfter + deadlineSeconds * 1000),
       },
@@ -68,7 +72,8 @@ function fresh(attempt: VendorAttempt): Decision {
   const stopped = stopBeforeSending(attempt);
   if (stopped !== undefined) return stopped;
   // Too late to act on it, and certainly not sent: a new one takes its place.
-  if (world.now >= Date.parse(open.intent.notAfter)) return recordIntent(world, vendor, open.number);
+  if (world.now >= Date.parse(open.intent.notAfter))
+    return recordIntent(world, vendor, open.number, firstSent(attempt));
   return { do: 'submit', attempt: open };
 }
 
@@ -87,7 +92,13 @@ function again(attempt: VendorAttempt): Decision {
   if (!vendor.access.ready) return hold(attempt, 'CredentialsMissing', vendor.access.message, world.now + 30_000);
   if (vendor.plan === undefined) return { do: 'readFiles' };
   if (!vendor.plan.ok) return close(attempt, 'VendorRejected', vendor.plan.message);
-  return recordIntent(world, vendor, open.number);
+  return recordIntent(world, vendor, open.number, firstSent(attempt));
+}
+
+/** When the first request for the same was recorded whose answer nobody got, if there was one in this attempt. */
+function firstSent({ vendor, memory, open: { intent } }: VendorAttempt): string | undefined {
+  if (vendor.plan?.ok !== true || vendor.plan.requestDigest !== intent.requestDigest) return undefined;
+  return intent.since ?? (memory.resolution === undefined ? undefined : intent.recordedAt);
 }
 
 function waitingReason(kind: RuntimeErrorKind): WaitingReason {

@@ -177,20 +177,34 @@ export class Vendors {
   #judge(run: LiveRun, mine: Intent, profile: ProfileRef, found: readonly FoundWork[]): { found: string } | Resolution {
     const { now } = this.#o;
     if (this.#isUnderWay(mine, profile)) return stillUnderWay(now());
-    const works = found.filter((work) => !this.#isClaimed(work.externalId));
+    const others = this.#askedByOthers(mine);
+    const works = found.filter(
+      ({ externalId, requestDigest }) => !this.#isClaimed(externalId) && !others.has(requestDigest),
+    );
     const attempt = openAttempt(run)?.number ?? 0;
     const marked = works.find(({ mark }) => mark?.clientRunId === this.#idOf(run) && mark.attempt === attempt);
     const rivals = this.#rivalsOf(mine, profile).map(({ intent }) => intent);
-    const { matched, unreadable } = matchIntents([mine, ...rivals], works);
+    const { matched, unsure } = matchIntents([mine, ...rivals], works);
     const own = marked ?? matched.get(mine.run);
     if (own !== undefined) {
       this.claim(own.externalId, run.uid, attempt);
       return { found: own.externalId };
     }
-    if (unreadable.length === 0) return { is: 'nothing', at: now() };
-    const ids = unreadable.slice(0, 3).map((work) => work.externalId);
-    const message = `The vendor has work from that time whose request it no longer keeps (${ids.join(', ')}).`;
-    return { is: 'ambiguous', at: now(), message, candidates: unreadable.map((work) => work.externalId) };
+    if (unsure.length === 0) return { is: 'nothing', at: now() };
+    const candidates = unsure.map(({ externalId }) => externalId);
+    const some = candidates.slice(0, 3).join(', ');
+    const message = `The vendor has work from that time that may be this run’s (${some}): what was asked for it is not kept there, or not given back as it was sent.`;
+    return { is: 'ambiguous', at: now(), message, candidates };
+  }
+
+  /** What other runs have asked for, and wait to be answered: work of theirs is nobody's riddle. */
+  #askedByOthers(mine: Intent): ReadonlySet<string | undefined> {
+    const digests = new Set<string | undefined>();
+    for (const run of this.#o.caches.runs.byIndex('work', 'unanswered')) {
+      const intent = run.state === 'live' ? openAttempt(run)?.intent : undefined;
+      if (intent !== undefined && intent.requestDigest !== mine.requestDigest) digests.add(intent.requestDigest);
+    }
+    return digests;
   }
 
   /** Other runs that may have bought the very same thing in the same time, and do not know it yet either. */

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { DEPLOYMENT, VERSION } from '../../../test/fakes/replicate/server.ts';
+import { ReplicateRuntime } from './runtime.ts';
 import { aVendor, KeepingSink, listed } from './testing/a-vendor.ts';
 
 const STRANGER = { model: 'other/model', version: 'b'.repeat(64) };
@@ -43,6 +44,7 @@ test('somebody’s work whose data is gone does not make ours doubtful', async (
   fake.state.skip(3_700_000);
   const [found] = await listed(runtime.list(0, io));
   expect(found!.requestDigest).toMatch(/^sha256:/);
+  expect(found).not.toHaveProperty('doubtful');
 });
 
 test('what a person made in the playground is left out', async () => {
@@ -61,11 +63,15 @@ test('a deployment’s work is known where the vendor does not name the deployme
   expect(digests[0]).not.toBe(plan().requestDigest);
 });
 
-test('where inputs come back changed no digest is told, so that nothing is bought again by mistake', async () => {
-  const { fake, create, runtime, io } = await aVendor();
+test('where inputs come back changed the work is doubtful to every process, so that nothing is bought again by mistake', async () => {
+  const { fake, create, plan, runtime, io } = await aVendor();
   fake.state.echo = (input) => ({ guidance: 3.5, ...(input as object) });
-  await create();
-  expect(await listed(runtime.list(0, io))).toMatchObject([{ requestDigest: undefined }]);
+  const { externalId } = await create();
+  for (const process of [runtime, new ReplicateRuntime()]) {
+    const [found] = await listed(process.list(0, io));
+    expect(found).toMatchObject({ externalId, doubtful: true });
+    expect(found!.requestDigest).not.toBe(plan().requestDigest);
+  }
   expect(await runtime.doctor(io.profile, io)).toContainEqual(
     expect.objectContaining({ check: 'replicate-echo', level: 'info' }),
   );

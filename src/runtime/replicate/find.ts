@@ -17,15 +17,14 @@ export interface FindOptions {
   /** Milliseconds since the epoch. */
   readonly since: number;
   readonly uploads: Uploads;
-  /** Inputs come back otherwise than they were sent: no digest can be told from them. */
-  readonly altered: boolean;
 }
 
 /**
  * The account's predictions since a time, newest first. The vendor keeps no mark of ours, so that others' are among
- * them; those that cannot have been asked for by this profile have a digest that no plan has.
+ * them; those that cannot have been asked for by this profile have a digest that no plan has. The others are doubtful whatever
+ * their digest is: a model's inputs may come back completed or rounded, and nothing tells which model does that.
  */
-export async function* find({ since, uploads, altered }: FindOptions, io: RuntimeIo): AsyncGenerator<FoundWork> {
+export async function* find({ since, uploads }: FindOptions, io: RuntimeIo): AsyncGenerator<FoundWork> {
   const target = targetOf(io.profile.spec.replicate!);
   const releaseModel = target.kind === 'deployment' ? await modelOfRelease(target.name, io) : undefined;
   for await (const rows of pages(io, { class: 'polling', name: 'prediction list' }, '/predictions')) {
@@ -42,16 +41,13 @@ export async function* find({ since, uploads, altered }: FindOptions, io: Runtim
       if (data.createdAt < since) return;
       // Made by a person in the vendor's playground.
       if (data.source === 'web') continue;
-      const digest = mayBeOf(target, data, releaseModel)
-        ? altered
-          ? undefined
-          : await digestOfAnswer(target, data, uploads, io)
-        : digestOf({ other: data.id });
+      const mayBeOurs = mayBeOf(target, data, releaseModel);
       yield {
         externalId: data.id,
         createdAt: data.createdAt,
-        requestDigest: digest,
+        requestDigest: mayBeOurs ? await digestOfAnswer(target, data, uploads, io) : digestOf({ other: data.id }),
         live: !ENDED.has(data.status),
+        ...(mayBeOurs && { doubtful: true }),
       };
     }
   }

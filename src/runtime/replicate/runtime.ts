@@ -57,10 +57,7 @@ export class ReplicateRuntime implements Runtime {
   };
   readonly #uploads = new Uploads();
   readonly #observer = new Observer(LIST_LAG_MS);
-  /**
-   * Targets whose answers gave an input back otherwise than it was sent: what the matching stands on does not hold for
-   * them. Another process finds it out with its first create.
-   */
+  /** Targets whose answers gave an input back otherwise than it was sent: for the doctor to tell. */
   readonly #altered = new Set<string>();
 
   doctor(profile: ProfileRef, io: RuntimeIo): Promise<DoctorLine[]> {
@@ -118,7 +115,7 @@ export class ReplicateRuntime implements Runtime {
   }
 
   list(since: number, io: RuntimeIo): AsyncIterable<FoundWork> {
-    return find({ since, uploads: this.#uploads, altered: this.#altered.has(placeOf(io.profile)) }, io);
+    return find({ since, uploads: this.#uploads }, io);
   }
 }
 

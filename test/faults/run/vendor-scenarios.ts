@@ -25,6 +25,10 @@ const reason = (api: ApiServer, name = 'run') =>
   api.get('runs', `team/${name}`)?.status?.conditions?.find((c) => c.type === 'Ready')?.reason;
 const change = (does: (spec: { cancel: boolean; suspend: boolean }) => void) => (api: ApiServer) =>
   api.updateSpec('team/run', does);
+const say = (outcome: string) => (api: ApiServer) =>
+  api.update('runs', 'team/run', ({ metadata }) => {
+    metadata!.annotations = { ...metadata!.annotations, 'worldflux.ai/submit-outcome': outcome };
+  });
 const POLICY = { health: {}, request: {}, polling: {}, download: {} };
 const forever = { work: () => ({}) };
 
@@ -37,6 +41,14 @@ export const VENDOR_SCENARIOS: readonly Scenario[] = [
   {
     name: 'bought, and its answer lost',
     scene: scene({ vendor: { create: (n) => (n === 1 ? 'lostAfter' : undefined) } }),
+    expected: { ends: { run: 'Succeeded Completed' }, attempts: ['Completed'], results: 'Stored' },
+  },
+  {
+    name: 'bought, its answer lost, and what was asked for comes back changed: a person says which it is',
+    scene: scene({
+      vendor: { create: (n) => (n === 1 ? 'lostAfter' : undefined), changes: true },
+      steps: [{ when: (api) => reason(api) === 'SubmitOutcomeUnknown', does: say('1=work-1') }],
+    }),
     expected: { ends: { run: 'Succeeded Completed' }, attempts: ['Completed'], results: 'Stored' },
   },
   {

@@ -25,6 +25,8 @@ export interface VendorScript {
   create?(nth: number): 'throttled' | 'capacity' | 'user' | 'lostBefore' | 'lostAfter' | undefined;
   /** Seconds until work is in the list. */
   listLagSeconds?: number;
+  /** It gives requests back otherwise than they were sent. */
+  changes?: boolean;
 }
 
 interface Work {
@@ -174,7 +176,8 @@ export class VendorInMemory implements Runtime {
     const lag = (this.#script.listLagSeconds ?? 0) * 1000;
     for (const { id, createdAt, digest } of works.toReversed()) {
       if (createdAt < since || createdAt + lag > this.#clock.now) continue;
-      yield { externalId: id, createdAt, requestDigest: digest, live: this.#stateOf(id).at !== 'ended' };
+      const asked = this.#script.changes === true ? { requestDigest: digestOf({ digest }), doubtful: true } : undefined;
+      yield { externalId: id, createdAt, requestDigest: digest, live: this.#stateOf(id).at !== 'ended', ...asked };
     }
   }
 
