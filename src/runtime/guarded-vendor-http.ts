@@ -3,13 +3,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { OperationPolicy, RequestPolicy } from '../crds/runtime-profile.ts';
 import type { GuardedConnections } from '../net/connections.ts';
 import { asHttpError, HttpError } from '../net/http-error.ts';
+import { retryAfterMs } from '../net/retry-after.ts';
 import { Watchdog } from '../net/watchdog.ts';
 import type { ProviderEventRecorder } from '../telemetry/provider-events.ts';
 import type { SendOnce } from './contract.ts';
 import type { CredentialScope } from './credential-scope.ts';
 import { isRuntimeError, RuntimeError, type RuntimeFault } from './errors.ts';
 import { VERSION } from '../version.ts';
-import { retryAfterMs, underPolicy, type AttemptEnd, type PolicyClock, type PolicyReport } from './request-policy.ts';
+import { underPolicy, type AttemptEnd, type PolicyClock, type PolicyReport } from './request-policy.ts';
 import { ask, bytesOf, type VendorAnswer, type VendorRequest } from './vendor-exchange.ts';
 import type { Operation, VendorHttp } from './vendor-http.ts';
 

@@ -5,7 +5,6 @@ import {
   afterAttempt,
   attemptTimeoutMs,
   DEFAULT_REQUEST_POLICY,
-  retryAfterMs,
   underPolicy,
   type AttemptEnd,
   type PolicyReport,
@@ -222,21 +221,5 @@ describe('Retry-After', () => {
       slept: [],
       phases: ['budget_exceeded'],
     });
-  });
-
-  it.each([
-    ['7', 7000],
-    [' 0 ', 0],
-    ['1.5', 1500],
-    ['Thu, 01 Jan 1970 00:00:10 GMT', 4000],
-    ['Thu, 01 Jan 1970 00:00:01 GMT', 0],
-    ['99999999999', 24 * 3600 * 1000],
-    ['-5', undefined],
-    ['soon', undefined],
-    ['', undefined],
-    [null, undefined],
-    [undefined, undefined],
-  ])('%j says %s ms', (header, expected) => {
-    expect(retryAfterMs(header, 6000)).toBe(expected);
   });
 });

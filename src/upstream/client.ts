@@ -70,14 +70,25 @@ export class Upstream {
     return this.contract.routes[role] !== undefined;
   }
 
+  /** Throws where the server is not well. One that has no such route may be. */
   async health(signal: AbortSignal): Promise<void> {
-    if (this.has('health')) await this.#call('health', {}, ignored, signal);
+    if (!this.has('health')) return;
+    await unless(['notFound'], () => this.#call('health', {}, ignored, signal));
   }
 
-  /** Undefined where the list cannot be had; the project's name is then used as it is. */
-  async projects(signal: AbortSignal): Promise<decode.Project[] | undefined> {
+  /**
+   * Undefined where the list cannot be had; the project's name is then used as it is. A key that may sync need not be one
+   * that may list projects, and a key that may neither is refused at the next request.
+   */
+  async projects(signal: AbortSignal): Promise<decode.ProjectList | undefined> {
     if (!this.has('projects')) return undefined;
-    return this.#call('projects', {}, decode.projectsIn, signal);
+    const read = (answer: unknown): decode.ProjectList => {
+      const list = decode.projectsIn(answer);
+      if (list === undefined)
+        throw new UpstreamError({ kind: 'unexpected' }, ROLES.projects, 'the answer holds no list');
+      return list;
+    };
+    return unless(['notFound', 'unexpected', 'forbidden'], () => this.#call('projects', {}, read, signal));
   }
 
   /** Null where the ledger is empty. */
@@ -161,7 +172,7 @@ export class Upstream {
           ...(url.origin === this.#base.origin ? { credentials: this.#credentials() } : {}),
         });
         answered(answer.status);
-        if (answer.status >= 300) throw fromUploadStatus(doing, answer.status, answer.headers, Date.now());
+        if (answer.status >= 300) throw fromUploadStatus(doing, answer.status, answer.headers, answer.body, Date.now());
       } catch (cause) {
         throw fromHttp(doing, cause);
       }
@@ -185,16 +196,11 @@ export class Upstream {
   /** `sha256:<hex>` of the canonical form of the manifest that is there; undefined where it cannot be read. */
   async manifestDigest(cloudRunId: string, signal: AbortSignal): Promise<string | undefined> {
     if (!this.has('readManifest')) return undefined;
-    const manifest = await this.#call(
-      'readManifest',
-      { cloudRunId },
-      decode.manifestIn,
-      signal,
-      TIMEOUT_MS,
-      MAX_MANIFEST,
-    );
-    const text = manifest === undefined ? undefined : canonicalize(manifest);
-    return text === undefined ? undefined : `sha256:${createHash('sha256').update(text).digest('hex')}`;
+    const read = (answer: unknown): string | undefined => {
+      const text = canonicalize(decode.manifestIn(answer));
+      return text === undefined ? undefined : `sha256:${createHash('sha256').update(text).digest('hex')}`;
+    };
+    return this.#call('readManifest', { cloudRunId }, read, signal, TIMEOUT_MS, MAX_MANIFEST);
   }
 
   async readArtifact(artifactId: string, signal: AbortSignal): Promise<decode.ReadArtifact | undefined> {
@@ -244,12 +250,37 @@ export class Upstream {
       answered(answer.status);
       const parsed = decode.parseJson(answer.body);
       if (answer.status >= 300) throw fromStatus(doing, answer.status, answer.headers, parsed, Date.now());
-      return read(parsed);
+      // A page that says "back soon" with 200 must not pass for an accepted run.
+      if (parsed === undefined && answer.body.length > 0 && role !== 'health')
+        throw new UpstreamError({ kind: 'unexpected' }, doing, 'the answer is not JSON');
+      try {
+        return read(parsed);
+      } catch (cause) {
+        if (cause instanceof UpstreamError) throw cause;
+        // Nested too deep to be walked, say: it is the answer that is wrong, not what was to be sent.
+        throw new UpstreamError({ kind: 'unexpected' }, doing, 'the answer could not be read', cause);
+      }
     });
   }
 }
 
 const ignored = (): void => {};
+
+/** Undefined in place of one of these faults. */
+async function unless<T>(
+  faults: readonly ('notFound' | 'unexpected' | 'forbidden')[],
+  work: () => Promise<T>,
+): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof UpstreamError)) throw error;
+    const { fault } = error;
+    const kind = fault.kind === 'credentials' && fault.forbidden ? 'forbidden' : fault.kind;
+    if ((faults as readonly string[]).includes(kind)) return undefined;
+    throw error;
+  }
+}
 
 /** Reads the contract of a target. Without a document (404, 401, no JSON) the pinned one; throws when nobody answers. */
 export async function readContract(
@@ -279,7 +310,12 @@ export async function readContract(
     if (answer.status >= 500 || answer.status === 429)
       throw fromStatus(doing, answer.status, answer.headers, undefined, Date.now());
     if (answer.status >= 300) return PINNED;
-    return probeOpenApi(decode.parseJson(answer.body)) ?? PINNED;
+    try {
+      return probeOpenApi(decode.parseJson(answer.body)) ?? PINNED;
+    } catch {
+      // Nested too deep to be walked: no description of an API.
+      return PINNED;
+    }
   });
 }
 

@@ -16,7 +16,7 @@ export function parseJson(body: Buffer): unknown {
 /** An id is a short word; anything else would end up in a path or a status unseen. */
 const ID = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$/;
 
-function idAt(value: unknown, keys: readonly string[]): string | undefined {
+export function idAt(value: unknown, keys: readonly string[]): string | undefined {
   if (!isObject(value)) return undefined;
   for (const key of keys) {
     const id = value[key];
@@ -92,23 +92,46 @@ export interface Project {
   readonly names: readonly string[];
 }
 
-function rowsIn(body: unknown, keys: readonly string[]): unknown[] {
+function rowsIn(body: unknown, keys: readonly string[]): unknown[] | undefined {
   if (Array.isArray(body)) return body;
-  return envelopes(body, keys).find((value) => Array.isArray(value)) ?? [];
+  return envelopes(body, keys).find((value) => Array.isArray(value));
 }
 
-export function projectsIn(body: unknown): Project[] {
-  return rowsIn(body, ['items', 'projects', 'data', 'results']).flatMap((row) => {
+export interface ProjectList {
+  readonly projects: readonly Project[];
+  /** False: the answer says that there are more than it holds. */
+  readonly whole: boolean;
+}
+
+/** Undefined where the answer holds no list. */
+export function projectsIn(body: unknown): ProjectList | undefined {
+  const rows = rowsIn(body, ['items', 'projects', 'data', 'results']);
+  if (rows === undefined) return undefined;
+  const projects = rows.flatMap((row) => {
     const id = idAt(row, ['id', 'project_id', 'projectId']);
     if (id === undefined || !isObject(row)) return [];
     return [{ id, names: [id, row['slug'], row['name']].filter((name) => typeof name === 'string') }];
   });
+  return { projects, whole: !hasMore(body, rows.length) };
+}
+
+/** How pages are marked where they are; nothing of it is documented. */
+function hasMore(body: unknown, rows: number): boolean {
+  if (!isObject(body)) return false;
+  const next = ['next', 'next_page', 'next_cursor', 'next_page_token', 'nextCursor', 'nextPageToken'];
+  const counts = ['total', 'count', 'total_count', 'totalCount'];
+  return (
+    body['has_more'] === true ||
+    body['hasMore'] === true ||
+    next.some((key) => Boolean(body[key])) ||
+    counts.some((key) => typeof body[key] === 'number' && body[key] > rows)
+  );
 }
 
 /** The id of the run that carries this client_run_id, out of a list or a single run. */
 export function findRunIn(body: unknown, clientRunId: string): string | undefined {
   const rows = rowsIn(body, ['items', 'runs', 'data', 'results']);
-  const match = (rows.length > 0 ? rows : [body]).find(
+  const match = (rows ?? [body]).find(
     (row) => isObject(row) && (row['client_run_id'] ?? row['clientRunId']) === clientRunId,
   );
   return runIdIn(match);

@@ -120,7 +120,7 @@ describe('answers', () => {
   it('finds projects and runs in lists of several shapes', () => {
     const row = { id: 'p', slug: 's', name: 'N' };
     for (const body of [[row], { items: [row] }, { projects: [row] }])
-      expect(projectsIn(body)).toEqual([{ id: 'p', names: ['p', 's', 'N'] }]);
+      expect(projectsIn(body)).toEqual({ projects: [{ id: 'p', names: ['p', 's', 'N'] }], whole: true });
     expect(
       findRunIn(
         {
@@ -133,6 +133,15 @@ describe('answers', () => {
       ),
     ).toBe('b');
     expect(findRunIn({ items: [] }, 'c')).toBeUndefined();
+  });
+
+  it.each([[{ items: [], total: 1 }], [{ data: [], has_more: true }], [{ results: [], next: 'https://x/?page=2' }]])(
+    'a page is not the whole list: %j',
+    (body) => expect(projectsIn(body)).toEqual({ projects: [], whole: false }),
+  );
+
+  it.each([[undefined], [{}], ['text'], [{ items: 'many' }]])('%j is no list of projects', (body) => {
+    expect(projectsIn(body)).toBeUndefined();
   });
 
   it('counts as committed only what says so', () => {

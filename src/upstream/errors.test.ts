@@ -30,17 +30,12 @@ describe('fromStatus', () => {
     expect(actionFor(fault).do).toBe(action);
   });
 
-  it.each([
-    ['120', 120_000],
-    ['0', 0],
-    ['Sun, 01 Mar 2026 12:02:00 GMT', 120_000],
-    ['Sun, 01 Mar 2026 11:00:00 GMT', 0],
-    ['999999999', 24 * 3600 * 1000],
-  ])('reads Retry-After: %s', (value, retryAfterMs) => {
-    expect(fromStatus('x', 503, { 'retry-after': value }, undefined, NOW).fault).toEqual({
-      kind: 'throttled',
-      retryAfterMs,
-    });
+  it('reads Retry-After as seconds and as a date', () => {
+    for (const value of ['120', 'Sun, 01 Mar 2026 12:02:00 GMT'])
+      expect(fromStatus('x', 503, { 'retry-after': value }, undefined, NOW).fault).toEqual({
+        kind: 'throttled',
+        retryAfterMs: 120_000,
+      });
   });
 
   it('does without a Retry-After that it cannot read', () => {
@@ -68,15 +63,28 @@ describe('fromStatus', () => {
       expect(fromStatus('x', 409, {}, body, NOW).fault).toEqual({ kind: 'conflict', id: 'r-1' });
     },
   );
+
+  it.each([[{ run_id: '..' }], [{ detail: { id: 'a\nb' } }], [{ id: 'x'.repeat(129) }], [[]], ['r-1']])(
+    'takes nothing for an id that could end up elsewhere than in its place: %j',
+    (body) => {
+      expect(fromStatus('x', 409, {}, body, NOW).fault).toEqual({ kind: 'conflict', id: undefined });
+    },
+  );
 });
 
 describe('fromUploadStatus', () => {
   it.each([400, 401, 403, 404, 410])('%i of an object store means another URL, never another key', (status) => {
-    expect(fromUploadStatus('upload', status, {}, NOW).fault.kind).toBe('expired');
+    expect(fromUploadStatus('upload', status, {}, Buffer.alloc(0), NOW).fault.kind).toBe('expired');
+  });
+  it('knows what is too large for one PUT, which another URL would not help', () => {
+    const words = '<?xml version="1.0"?><Error><Code>EntityTooLarge</Code><Message>SECRET</Message></Error>';
+    const error = fromUploadStatus('upload', 400, {}, Buffer.from(words), NOW);
+    expect(error.fault.kind).toBe('tooLarge');
+    expect(error.message).not.toContain('SECRET');
   });
   it('knows the rest as usual', () => {
-    expect(fromUploadStatus('upload', 413, {}, NOW).fault.kind).toBe('tooLarge');
-    expect(fromUploadStatus('upload', 503, {}, NOW).fault.kind).toBe('unavailable');
+    expect(fromUploadStatus('upload', 413, {}, Buffer.alloc(0), NOW).fault.kind).toBe('tooLarge');
+    expect(fromUploadStatus('upload', 503, {}, Buffer.alloc(0), NOW).fault.kind).toBe('unavailable');
   });
 });
 

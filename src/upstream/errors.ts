@@ -1,4 +1,6 @@
 import { HttpError } from '../net/http.ts';
+import { retryAfterMs } from '../net/retry-after.ts';
+import { idAt } from './decode.ts';
 
 /** What went wrong upstream, by what can be done about it. Delays are milliseconds. */
 export type UpstreamFault =
@@ -10,8 +12,8 @@ export type UpstreamFault =
   | { readonly kind: 'throttled'; readonly retryAfterMs: number }
   /** 5xx: the request may have been carried out. */
   | { readonly kind: 'unavailable' }
-  /** 401, 403: waits for another key, not for time. */
-  | { readonly kind: 'credentials' }
+  /** 401, 403: waits for another key, not for time. `forbidden`: the key is known, but may not do this. */
+  | { readonly kind: 'credentials'; readonly forbidden: boolean }
   /** 402 and its like. */
   | { readonly kind: 'quota' }
   /** 404, 405: no such route, or no such thing. */
@@ -82,14 +84,20 @@ export function fromUploadStatus(
   doing: string,
   status: number,
   headers: Readonly<Record<string, string>>,
+  body: Buffer,
   now: number,
 ): UpstreamError {
+  // S3 says 400 to what is larger than one PUT may be. Another URL would be refused just so, after as many bytes.
+  if (status >= 400 && status < 500 && TOO_LARGE_CODE.test(body.subarray(0, 4096).toString('latin1')))
+    return new UpstreamError({ kind: 'tooLarge' }, doing, `is larger than one upload may be (${status})`);
   // 400 with an expired signature, 403, 404 and 410 all mean: ask for another URL.
   if (status === 400 || status === 401 || status === 403 || status === 404 || status === 410) {
     return new UpstreamError({ kind: 'expired' }, doing, `the upload URL is not accepted any more (${status})`);
   }
   return fromStatus(doing, status, headers, undefined, now);
 }
+
+const TOO_LARGE_CODE = /<Code>(EntityTooLarge|MaxMessageLengthExceeded)<\/Code>/;
 
 const WORDS: Partial<Record<UpstreamFaultKind, string>> = {
   throttled: 'the server asks to wait',
@@ -103,16 +111,14 @@ const WORDS: Partial<Record<UpstreamFaultKind, string>> = {
   unexpected: 'was answered in an unforeseen way',
 };
 
-/** A wait longer than this is not believed. */
-const MAX_RETRY_AFTER_MS = 24 * 3600 * 1000;
 const DEFAULT_RETRY_AFTER_MS = 30_000;
 
 function faultOf(status: number, headers: Readonly<Record<string, string>>, body: unknown, now: number): UpstreamFault {
-  const retryAfterMs = retryAfter(headers['retry-after'], now);
+  const waitMs = retryAfterMs(headers['retry-after'], now);
   switch (status) {
     case 401:
     case 403:
-      return { kind: 'credentials' };
+      return { kind: 'credentials', forbidden: status === 403 };
     case 402:
       return { kind: 'quota' };
     case 404:
@@ -131,32 +137,18 @@ function faultOf(status: number, headers: Readonly<Record<string, string>>, body
       return { kind: 'timeout' };
     case 425:
     case 429:
-      return { kind: 'throttled', retryAfterMs: retryAfterMs ?? DEFAULT_RETRY_AFTER_MS };
+      return { kind: 'throttled', retryAfterMs: waitMs ?? DEFAULT_RETRY_AFTER_MS };
     default:
       if (status < 500) return { kind: 'unexpected' };
-      return retryAfterMs === undefined ? { kind: 'unavailable' } : { kind: 'throttled', retryAfterMs };
+      return waitMs === undefined ? { kind: 'unavailable' } : { kind: 'throttled', retryAfterMs: waitMs };
   }
-}
-
-/** Seconds, or an HTTP date. */
-function retryAfter(value: string | undefined, now: number): number | undefined {
-  if (value === undefined) return undefined;
-  const ms = /^\d+$/.test(value.trim()) ? Number(value) * 1000 : Date.parse(value) - now;
-  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), MAX_RETRY_AFTER_MS) : undefined;
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
 
 function conflictId(body: unknown): string | undefined {
-  if (!isObject(body)) return undefined;
-  const sources = [body, body['detail']].filter(isObject);
-  for (const source of sources) {
-    for (const key of ['run_id', 'artifact_id', 'id']) {
-      const value = source[key];
-      if (typeof value === 'string' && value.length <= 128) return value;
-    }
-  }
-  return undefined;
+  const sources = isObject(body) ? [body, body['detail']] : [];
+  return sources.map((source) => idAt(source, ['run_id', 'artifact_id', 'id'])).find((id) => id !== undefined);
 }
 
 /** FastAPI's `detail[].loc`, as `body.manifest.metrics`; at most ten, and only words that look like field names. */

@@ -151,7 +151,7 @@ async function uploadFailed(channel: ArtifactChannel, artifact: SyncArtifact, er
   const gone = causeOf(error, MissingBytes);
   if (gone !== undefined || error.fault.kind === 'tooLarge') {
     await giveUp(channel, artifact);
-    return skip(artifact, gone?.message ?? 'larger than the target takes');
+    return skip(artifact, gone?.message ?? 'larger than the target takes in one upload');
   }
   throw error;
 }

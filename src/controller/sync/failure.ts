@@ -111,5 +111,6 @@ export function waitFor({ retry, reprobe }: Failure, failures: number): number |
   if (retry === 'Never') return undefined;
   if (retry === 'NewKey') return KEY_MS;
   if (reprobe && failures === 0) return FIRST_REPROBE_MS;
-  return retry === 'Backoff' ? backoffMs(failures + 1, BACKOFF) : retry;
+  // Not before the time that was asked for; and one who says "at once" for ever is not asked at once for ever.
+  return Math.max(backoffMs(failures + 1, BACKOFF), retry === 'Backoff' ? 0 : retry);
 }

@@ -116,8 +116,9 @@ class Pass {
     await asFailure(false, async () => {
       if (!record.accepted || this.#in.again) await this.#postRun();
       await this.#sendArtifacts();
-      if (head !== undefined) await this.#advance(head.head);
     });
+    // The head is everybody's. While nobody knows whether it moved, no other run may move it: it would count this one twice.
+    if (head !== undefined) await asFailure(true, () => this.#advance(head.head));
     record.done = true;
     record.doing = null;
     await this.#save();
@@ -142,8 +143,19 @@ class Pass {
       await this.#post();
     }
     record.accepted = true;
-    record.cloudRunId ??= await this.#upstream.findRun(record.clientRunId, this.#in.signal);
+    record.cloudRunId ??= await this.#lookUp();
     await this.#save();
+  }
+
+  /** Its id is worth having; a target that cannot be asked for it has taken the run all the same. */
+  async #lookUp(): Promise<string | undefined> {
+    try {
+      return await this.#upstream.findRun(this.#record.clientRunId, this.#in.signal);
+    } catch (error) {
+      if (error instanceof UpstreamError && ['notFound', 'unexpected', 'invalid'].includes(error.fault.kind))
+        return undefined;
+      throw error;
+    }
   }
 
   async #post(): Promise<void> {
@@ -254,28 +266,34 @@ class Pass {
   /** Compare and swap; after a conflict the head is read again, once. */
   async #advance(before: string | null): Promise<void> {
     const record = this.#record;
+    // A run that is posted once more is in the ledger already.
+    if (record.ledger?.moved === true) return;
     let expected = before;
     for (let tries = 0; tries < 2; tries += 1) {
       // The answer to our own move was lost: the head is already ours.
-      if (record.ledger !== null && expected === record.ledger.head) return;
+      if (record.ledger !== null && expected === record.ledger.head) break;
       const head = nextHead(expected, record);
-      record.ledger = { expected, head };
+      record.ledger = { expected, head, moved: false };
       await this.#before('ledger');
       try {
         const move = { expected, head, clientRunId: record.clientRunId, cloudRunId: record.cloudRunId };
-        return await this.#upstream.advanceLedger(this.#project, move, this.#in.signal);
+        await this.#upstream.advanceLedger(this.#project, move, this.#in.signal);
+        expected = head;
+        break;
       } catch (error) {
         if (!(error instanceof UpstreamError) || error.fault.kind !== 'conflict') throw error;
         expected = (await this.#readHead()).head;
       }
     }
-    if (record.ledger !== null && expected === record.ledger.head) return undefined;
-    throw new SyncFailure({
-      scope: 'Run',
-      reason: 'LedgerConflict',
-      message: 'The ledger head moved twice while it was being set.',
-      retry: 'Backoff',
-    });
+    if (record.ledger === null || expected !== record.ledger.head) {
+      throw new SyncFailure({
+        scope: 'Run',
+        reason: 'LedgerConflict',
+        message: 'The ledger head moved twice while it was being set.',
+        retry: 'Backoff',
+      });
+    }
+    record.ledger.moved = true;
   }
 
   async #before(request: string, artifact?: string): Promise<void> {

@@ -41,7 +41,8 @@ const record = z.object({
   accepted: z.boolean(),
   cloudRunId: z.string().optional(),
   artifacts: z.array(artifact),
-  ledger: z.object({ expected: z.string().nullable(), head: z.string() }).nullable(),
+  /** The move that was asked for last, and whether it is known to have been made. */
+  ledger: z.object({ expected: z.string().nullable(), head: z.string(), moved: z.boolean().default(false) }).nullable(),
   /** Everything is there. */
   done: z.boolean(),
 });

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Upstream, type ProjectRef } from '../../upstream/client.ts';
 import { problemsOf, ROLES, RUN_ROLES } from '../../upstream/contract.ts';
-import { UpstreamError } from '../../upstream/errors.ts';
 import { SLOW_RETRY_MS } from '../../upstream/retry.ts';
 import { Endpoint } from './endpoint.ts';
 import { KEY_MS, SyncFailure } from './failure.ts';
@@ -71,9 +70,9 @@ export class TargetSession {
     }
     const known = this.#projects.get(project);
     if (known !== undefined) return known;
-    const projects = await this.#listProjects(upstream, signal);
-    const found = projects?.find(({ names }) => names.includes(project));
-    if (projects !== undefined && found === undefined) {
+    const list = await upstream.projects(signal);
+    const found = list?.projects.find(({ names }) => names.includes(project));
+    if (list?.whole === true && found === undefined) {
       throw new SyncFailure({
         scope: 'Run',
         reason: 'ProjectNotFound',
@@ -101,17 +100,6 @@ export class TargetSession {
   forgive(): void {
     this.#refused = undefined;
     this.#key = undefined;
-  }
-
-  /** An API key may not be allowed to list projects, and the route is documented for people: names then do. */
-  async #listProjects(upstream: Upstream, signal: AbortSignal): ReturnType<Upstream['projects']> {
-    try {
-      return await upstream.projects(signal);
-    } catch (error) {
-      if (error instanceof UpstreamError && (error.fault.kind === 'notFound' || error.fault.kind === 'unexpected'))
-        return undefined;
-      throw error;
-    }
   }
 
   async #readKey(signal: AbortSignal): Promise<string> {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
+import { retryAfterMs } from '../../net/retry-after.ts';
 import { RuntimeError, type RuntimeFault } from '../errors.ts';
-import { retryAfterMs } from '../request-policy.ts';
 
 /** What an answer that is no success means. */
 

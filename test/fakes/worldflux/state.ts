@@ -55,10 +55,12 @@ export interface Rules {
   /** The same for a commit. */
   commitReplay: 'same' | 'conflict';
   urlSeconds: number;
+  /** Bytes of one PUT to the upload host; more is refused as S3 does, before a byte of it is read. */
+  maxPutBytes: number;
 }
 
 export class WorldFluxState {
-  readonly rules: Rules = { runReplay: 'same', commitReplay: 'same', urlSeconds: 900 };
+  readonly rules: Rules = { runReplay: 'same', commitReplay: 'same', urlSeconds: 900, maxPutBytes: 5 * 2 ** 30 };
   /** Bearer key → workspace. */
   readonly keys = new Map<string, string>();
   readonly projects: Project[] = [];

@@ -39,7 +39,10 @@ export function buildUploads(state: WorldFluxState, faults: FaultScript, traffic
     }
     const refuse = (status: number, code: string, message: string) =>
       reply.code(status).type('application/xml').send(failure(code, message));
-    if (fault?.answer !== undefined) return refuse(fault.answer.status, 'Scripted', 'scripted');
+    if (fault?.answer !== undefined) {
+      const { status, headers = {} } = fault.answer;
+      return reply.headers(headers).code(status).type('application/xml').send(failure('Scripted', 'scripted'));
+    }
 
     const artifact = state.artifacts.get((request.params as { id: string }).id);
     const query = request.query as Record<string, string>;
@@ -49,6 +52,9 @@ export function buildUploads(state: WorldFluxState, faults: FaultScript, traffic
     if (request.headers['content-type'] !== artifact.contentType)
       return refuse(403, 'SignatureDoesNotMatch', 'content-type is signed');
     if (request.headers['content-length'] === undefined) return refuse(411, 'MissingContentLength', 'length required');
+
+    if (Number(request.headers['content-length']) > state.rules.maxPutBytes)
+      return refuse(400, 'EntityTooLarge', 'Your proposed upload exceeds the maximum allowed size');
 
     const hash = createHash('sha256');
     let size = 0;
