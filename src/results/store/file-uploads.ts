@@ -167,15 +167,25 @@ export class FileUploads {
     const text = await readFile(join(this.#folder, uploadId, 'request.json'), 'utf8').catch(() => undefined);
     if (text === undefined || text === '') return undefined;
     const request = JSON.parse(text) as UploadRequest;
-    const { size } = await stat(this.#data(uploadId));
-    const received = wholeParts(request.size, size);
-    const hash = await hashFile(this.#data(uploadId), received);
-    const upload: Upload = { request, hash, received, writer: undefined };
+    const there = await this.#bytesOf(uploadId, request.size);
+    if (there === undefined) return undefined;
+    const upload: Upload = { request, ...there, writer: undefined };
     // Another request may have found it meanwhile, and be writing.
     const raced = this.#live.get(uploadId);
     if (raced !== undefined) return raced;
     this.#live.set(uploadId, upload);
     return upload;
+  }
+
+  /** Undefined where they went since its folder was seen: it is being swept or taken back by another request. */
+  async #bytesOf(uploadId: string, announced: number): Promise<Pick<Upload, 'hash' | 'received'> | undefined> {
+    try {
+      const received = wholeParts(announced, (await stat(this.#data(uploadId))).size);
+      return { received, hash: await hashFile(this.#data(uploadId), received) };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw error;
+    }
   }
 
   #data(uploadId: string): string {
