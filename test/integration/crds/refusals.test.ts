@@ -52,6 +52,11 @@ describe('a WorldRun is refused with words that say what would be right', () => 
       /Duplicate value/,
     ],
     [
+      'ten thousand artifacts',
+      { outputs: { artifacts: Array.from({ length: 10_000 }, (_, i) => ({ name: `a${i}`, path: `x${i}` })) } },
+      /spec\.outputs\.artifacts: Too many/,
+    ],
+    [
       'two sources',
       { source: { git: { url: 'https://example.com/x.git' }, configMap: { name: 'c' } } },
       /a source is exactly one of git, configMap/,

@@ -11,30 +11,32 @@ export class PodPlayer {
     this.#kit = kit;
   }
 
-  async start(run: string): Promise<void> {
+  /** `which`: labels, where the run has had other pods. */
+  async start(run: string, which = ''): Promise<void> {
     const startedAt = now();
-    await this.#patch(run, {
+    await this.#patch(run, which, {
       phase: 'Running',
       conditions: [{ type: 'PodScheduled', status: 'True', lastTransitionTime: startedAt }],
       containerStatuses: [container({ running: { startedAt } })],
     });
   }
 
-  async end(run: string, exitCode: number): Promise<void> {
+  async end(run: string, exitCode: number, which = ''): Promise<void> {
     const at = now();
     const terminated = { exitCode, reason: exitCode === 0 ? 'Completed' : 'Error', startedAt: at, finishedAt: at };
-    await this.#patch(run, {
+    await this.#patch(run, which, {
       phase: exitCode === 0 ? 'Succeeded' : 'Failed',
       conditions: [{ type: 'PodScheduled', status: 'True', lastTransitionTime: at }],
       containerStatuses: [container({ terminated })],
     });
   }
 
-  async #patch(run: string, status: object): Promise<void> {
+  async #patch(run: string, which: string, status: object): Promise<void> {
     const { client, namespace } = this.#kit;
     const until = Date.now() + 30_000;
     for (;;) {
-      for await (const pod of client.list(PODS, { namespace, labelSelector: `worldflux.ai/run=${run}` })) {
+      const labelSelector = [`worldflux.ai/run=${run}`, which].filter((label) => label !== '').join(',');
+      for await (const pod of client.list(PODS, { namespace, labelSelector })) {
         await client.patch(
           PODS,
           { namespace, name: pod.metadata!.name! },

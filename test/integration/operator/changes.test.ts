@@ -1,0 +1,116 @@
+import { afterAll, beforeAll, describe, inject, test } from 'vitest';
+import { JOBS } from '../../../src/kube/resource.ts';
+import { attachCluster } from '../../cluster/index.ts';
+import { condition, Kit } from '../../e2e/kit.ts';
+import { freePort, startOperator, type OperatorProcess } from '../../e2e/operator-process.ts';
+import { temporaryFolder } from '../../temporary-folder.ts';
+import { installCrds } from '../install-crds.ts';
+import { PodPlayer } from './pod-player.ts';
+
+/** What people do to profiles and runs while runs are at work: the real operator on a real API server. */
+
+const dir = await temporaryFolder('changes');
+const NAMESPACE = 'worldflux-changes';
+let kit: Kit;
+let pods: PodPlayer;
+let operator: OperatorProcess;
+
+beforeAll(async () => {
+  const cluster = await attachCluster(inject('cluster'));
+  if (cluster === undefined) throw new Error('the layer has no cluster');
+  await installCrds(cluster);
+  kit = await Kit.open(cluster, 'changes');
+  await kit.ensureNamespace(NAMESPACE);
+  operator = await startOperator({ cluster, dir, gatewayPort: await freePort(), namespace: NAMESPACE });
+  pods = new PodPlayer(kit);
+});
+afterAll(async () => {
+  await operator?.stop();
+  await kit.cluster.kubectl(['delete', 'runtimeprofiles', '-l', 'test=changes', '--wait=false']);
+  await kit.cluster.kubectl(['delete', 'namespace', NAMESPACE, '--wait=false']);
+  await kit.close();
+});
+
+const applyProfile = (name: string, image: string) =>
+  kit.apply({
+    ...kit.profile(name, { image, collect: 'Disabled' }),
+    metadata: { name, labels: { test: 'changes' } },
+  });
+const deleteProfile = (name: string) => kit.cluster.kubectl(['delete', 'runtimeprofile', name]);
+const running = (name: string) => kit.until(name, (run) => condition(run, 'Ready')?.reason === 'Running');
+
+/** Images of the user's container in the Jobs of a run, by attempt. */
+async function imagesOf(uid: string): Promise<string[]> {
+  const found: [number, string][] = [];
+  for await (const { metadata, spec } of kit.client.list(JOBS, {
+    namespace: kit.namespace,
+    labelSelector: `worldflux.ai/run-uid=${uid}`,
+  }))
+    found.push([Number(metadata?.labels?.['worldflux.ai/attempt']), spec!.template.spec!.containers[0]!.image!]);
+  return found.toSorted(([a], [b]) => a - b).map(([, image]) => image);
+}
+
+describe.concurrent('while runs are at work', () => {
+  test('a profile is changed and deleted between the attempts of a run, which stays as it began', async ({
+    expect,
+  }) => {
+    await applyProfile('changes-pinned', 'first:1');
+    const retry = { maxAttempts: 2, onReasons: ['NonZeroExit'] };
+    await kit.apply(kit.shell('pinned', 'changes-pinned', 'true', { retry }));
+    await pods.start('pinned');
+    const { metadata, status } = await running('pinned');
+    await applyProfile('changes-pinned', 'second:1');
+    await pods.end('pinned', 3);
+    await kit.until('pinned', (run) => condition(run, 'Ready')?.reason === 'WaitingForRetry');
+    await deleteProfile('changes-pinned');
+    await pods.end('pinned', 0, 'worldflux.ai/attempt=2');
+    const done = await kit.finished('pinned');
+    expect(done.status).toMatchObject({ phase: 'Succeeded', attemptCount: 2, profile: status!.profile });
+    expect(await imagesOf(metadata!.uid!)).toEqual(['first:1', 'first:1']);
+  });
+
+  test('a profile is deleted and made again under its name: what runs keeps the old one, what waits takes the new one', async ({
+    expect,
+  }) => {
+    await applyProfile('changes-again', 'old:1');
+    await kit.apply(kit.shell('runs', 'changes-again', 'true'));
+    await kit.apply(kit.shell('waits', 'changes-again', 'true', { suspend: true }));
+    await pods.start('runs');
+    const before = await running('runs');
+    await deleteProfile('changes-again');
+    await kit.patch('waits', { suspend: false });
+    await kit.until('waits', (run) => condition(run, 'Ready')?.reason === 'ProfileNotFound');
+    await applyProfile('changes-again', 'new:1');
+    await pods.end('waits', 0);
+    await pods.end('runs', 0);
+    const [ran, waited] = [await kit.finished('runs'), await kit.finished('waits')];
+    expect(ran.status).toMatchObject({ phase: 'Succeeded', profile: before.status!.profile });
+    expect(await imagesOf(ran.metadata!.uid!)).toEqual(['old:1']);
+    expect(waited.status!.phase).toBe('Succeeded');
+    expect(waited.status!.profile!.digest).not.toBe(ran.status!.profile!.digest);
+    expect(await imagesOf(waited.metadata!.uid!)).toEqual(['new:1']);
+  });
+
+  test('a run is deleted and applied again without a runKey: another run, with a Job of its own', async ({
+    expect,
+  }) => {
+    await applyProfile('changes-rerun', 'busybox:1');
+    const object = kit.shell('rerun', 'changes-rerun', 'true');
+    await kit.apply(object);
+    await pods.start('rerun');
+    const first = await running('rerun');
+    await kit.cluster.kubectl(['-n', kit.namespace, 'delete', 'worldrun', 'rerun']);
+    await kit.apply(object);
+    const { metadata } = await kit.get('rerun');
+    expect(metadata!.uid).not.toBe(first.metadata!.uid);
+    await pods.end('rerun', 0, `worldflux.ai/run-uid=${metadata!.uid}`);
+    const second = await kit.finished('rerun');
+    expect(second.status).toMatchObject({ phase: 'Succeeded', attemptCount: 1 });
+    expect(second.status!.clientRunId).not.toBe(first.status!.clientRunId);
+    await kit.cluster.kubectl(
+      ['-n', kit.namespace, 'wait', '--for=delete', 'job', '-l', `worldflux.ai/run-uid=${first.metadata!.uid}`],
+      { timeoutMs: 60_000 },
+    );
+    expect(await imagesOf(metadata!.uid!)).toEqual(['busybox:1']);
+  });
+});
