@@ -29,3 +29,27 @@ test('an endpoint that is no HTTP URL is refused by name', () => {
 test('the help names the other variable too', () => {
   expect(describeOptions()).toContain('(WORLDFLUX_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT)');
 });
+
+test.each<[string, string, string]>([
+  ['workers', 'zero', 'a whole number from 1 to 256'],
+  ['workers', '1.5', 'a whole number from 1 to 256'],
+  ['gateway-port', '70000', 'a port, a whole number from 0 to 65535'],
+  ['gateway-url', 'http://gateway:8443', 'an https:// URL'],
+  ['s3-endpoint', 'minio:9000', 'an http:// or https:// URL'],
+  ['store', 'disk', 'one of files, s3'],
+  ['s3-path-style', 'yes', 'true or false'],
+  ['cluster-ranges', '10.0.0.0/99', 'ranges with commas between them, such as 10.96.0.0/12,fd00:10::/64'],
+  ['installation-id', 'mine', 'a UUID'],
+  ['replica-address', 'http://x', 'a host name or an address'],
+])('--%s %s is refused with what would be right', (name, value, right) => {
+  const variable = `WORLDFLUX_${name.toUpperCase().replaceAll('-', '_')}`;
+  const words = `--${name} (${variable}): "${value}" is not ${right}`;
+  expect(() => parseOptions([`--${name}`, value], {})).toThrow(words);
+  expect(() => parseOptions([], { [variable]: value })).toThrow(words);
+});
+
+test('what nobody knows, and what lacks its other half, is refused by name', () => {
+  expect(() => parseOptions(['--worker', '3'], {})).toThrow('--worker');
+  expect(() => parseOptions(['--store', 's3'], {})).toThrow('--s3-bucket (WORLDFLUX_S3_BUCKET)');
+  expect(() => parseOptions(['--context', 'kind'], {})).toThrow('--kubeconfig');
+});

@@ -6,17 +6,24 @@ import { z } from 'zod';
  * A wrong setting is refused at start, by name.
  */
 
-const port = z.coerce.number().int().min(0).max(65_535);
-const positive = z.coerce.number().int().min(1);
-const flag = z.enum(['true', 'false']).transform((v) => v === 'true');
-const text = z.string().min(1);
-/** Comma-separated, such as `10.96.0.0/12,fd00:10::/64`. */
+const port = z.coerce.number().int().min(0).max(65_535).describe('a port, a whole number from 0 to 65535');
+const count = (max: number) => z.coerce.number().int().min(1).max(max).describe(`a whole number from 1 to ${max}`);
+const httpURL = z.url({ protocol: /^https?$/ }).describe('an http:// or https:// URL');
+const flag = z
+  .enum(['true', 'false'])
+  .transform((v) => v === 'true')
+  .describe('true or false');
+const text = z.string().min(1).describe('some text');
 const cidrs = z
   .string()
   .transform((list) => list.split(',').filter((range) => range !== ''))
-  .pipe(z.array(z.union([z.cidrv4(), z.cidrv6()])));
+  .pipe(z.array(z.union([z.cidrv4(), z.cidrv6()])))
+  .describe('ranges with commas between them, such as 10.96.0.0/12,fd00:10::/64');
+const oneOf = <const T extends readonly [string, ...string[]]>(names: T) =>
+  z.enum(names).describe(`one of ${names.join(', ')}`);
 
 interface Setting {
+  /** With a description: what a refusal says would be right. */
   schema: z.ZodType;
   /** As written on the command line; none means that the setting is absent unless given. */
   default?: string;
@@ -46,14 +53,14 @@ const SETTINGS = {
     help: 'Image of the collector and of the source fetcher in run pods: the operator’s own.',
   },
   'installation-id': {
-    schema: z.uuid(),
+    schema: z.uuid().describe('a UUID'),
     value: 'UUID',
     help: 'Identity of this installation in the store and in tokens. Default: from the cluster and the namespace.',
   },
-  workers: { schema: positive.max(256), default: '16', value: 'N', help: 'Runs worked on at the same time.' },
+  workers: { schema: count(256), default: '16', value: 'N', help: 'Runs worked on at the same time.' },
   'gateway-port': { schema: port, default: '8443', value: 'PORT', help: 'HTTPS port that collectors push results to.' },
   'gateway-url': {
-    schema: z.url({ protocol: /^https$/ }),
+    schema: z.url({ protocol: /^https$/ }).describe('an https:// URL'),
     value: 'URL',
     help: 'Where pods reach that port. Default: the Service worldflux-operator-gateway in the operator’s namespace.',
   },
@@ -63,7 +70,7 @@ const SETTINGS = {
     help: 'Folder with tls.crt, tls.key and ca.crt for the gateway and the results API. Default: made and kept in a Secret.',
   },
   'replica-address': {
-    schema: z.union([z.hostname(), z.ipv4(), z.ipv6()]),
+    schema: z.union([z.hostname(), z.ipv4(), z.ipv6()]).describe('a host name or an address'),
     value: 'HOST',
     help: 'Where other replicas reach this one, its Pod’s address: a standby hands on to the leader what runs report.',
   },
@@ -79,7 +86,7 @@ const SETTINGS = {
     help: 'HTTP port of /metrics, /healthz, /readyz and /leaderz.',
   },
   store: {
-    schema: z.enum(['files', 's3']),
+    schema: oneOf(['files', 's3']),
     default: 'files',
     value: 'KIND',
     help: 'Run store: files (a folder, one replica) or s3.',
@@ -87,7 +94,7 @@ const SETTINGS = {
   'store-dir': { schema: text, default: '/var/lib/worldflux/store', value: 'DIR', help: 'Folder of the file store.' },
   's3-bucket': { schema: text, value: 'NAME', help: 'Bucket of the S3 store.' },
   's3-region': { schema: text, default: 'us-east-1', value: 'NAME', help: 'Region of the bucket.' },
-  's3-endpoint': { schema: z.url(), value: 'URL', help: 'S3 service other than AWS; pods must reach it too.' },
+  's3-endpoint': { schema: httpURL, value: 'URL', help: 'S3 service other than AWS; pods must reach it too.' },
   's3-path-style': {
     schema: flag,
     default: 'false',
@@ -95,13 +102,13 @@ const SETTINGS = {
     help: 'Address buckets by path, as most S3 services other than AWS want it.',
   },
   'sync-concurrency': {
-    schema: positive.max(64),
+    schema: count(64),
     default: '8',
     value: 'N',
     help: 'Runs sent to WorldFlux at the same time, over all targets.',
   },
   'sync-concurrency-per-target': {
-    schema: positive.max(64),
+    schema: count(64),
     default: '4',
     value: 'N',
     help: 'The same for one target and key; where the target keeps a ledger it is always one.',
@@ -113,25 +120,25 @@ const SETTINGS = {
     help: 'Pod, service and node ranges. Requests to other hosts never go there, even where the ranges are public.',
   },
   'orphan-age-seconds': {
-    schema: positive.max(604_800),
+    schema: count(604_800),
     default: '600',
     value: 'S',
     help: 'Work at a vendor that no run names is an orphan once it is this old and was seen twice.',
   },
   'otlp-endpoint': {
-    schema: z.url({ protocol: /^https?$/ }),
+    schema: httpURL,
     also: 'OTEL_EXPORTER_OTLP_ENDPOINT',
     value: 'URL',
     help: 'OTLP/HTTP receiver of spans, such as http://collector:4318; its headers come from OTEL_EXPORTER_OTLP_HEADERS. Absent: no spans.',
   },
   'log-limit-mib': {
-    schema: positive,
+    schema: count(1_048_576),
     default: '64',
     value: 'MIB',
     help: 'Most of one container’s log that is kept; its head and its newest part.',
   },
   'log-level': {
-    schema: z.enum(['trace', 'debug', 'info', 'warn', 'error']),
+    schema: oneOf(['trace', 'debug', 'info', 'warn', 'error']),
     default: 'info',
     value: 'LEVEL',
     help: 'How much the operator itself logs.',
@@ -161,9 +168,7 @@ export function parseOptions(argv: readonly string[], env: NodeJS.ProcessEnv): O
     if (given === undefined) continue;
     const result = setting.schema.safeParse(given);
     if (!result.success) {
-      throw new OptionsError(
-        `--${name} (${variableOf(name)}): "${given}" is not right: ${result.error.issues.map((i) => i.message).join('; ')}`,
-      );
+      throw new OptionsError(`--${name} (${variableOf(name)}): "${given}" is not ${setting.schema.description}`);
     }
     parsed[name] = result.data;
   }
