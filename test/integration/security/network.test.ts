@@ -1,3 +1,4 @@
+import { BlockList } from 'node:net';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { stringify } from 'yaml';
 import { LABELS, MANAGER } from '../../../src/controller/identity.ts';
@@ -12,6 +13,7 @@ import { OPERATOR, render, type KubeObject } from '../chart/helm.ts';
 interface Peer {
   namespaceSelector?: { matchLabels?: Record<string, string> };
   podSelector?: { matchLabels: Record<string, string> };
+  ipBlock?: { cidr: string; except: string[] };
 }
 interface Rule {
   from?: Peer[];
@@ -85,10 +87,22 @@ describe('the pods of runs', () => {
     ['https://minio.example', 443],
     ['http://minio.example', 80],
     ['https://minio.example:9000', 9000],
-  ])('reach the S3 store at %s', async (endpoint, port) => {
+  ])('reach the S3 store at %s, and no metadata service beside it', async (endpoint, port) => {
     const store = { kind: 's3', s3: { bucket: 'results', endpoint } };
     const spec = (await policies({ ...VALUES, store }))['team-b/worldflux-runs']!;
-    expect(spec.egress).toContainEqual({ ports: [{ port }] });
+    const [added, ...rest] = spec.egress!.slice(3);
+    expect(rest).toEqual([MIRROR]);
+    expect(added!.ports).toEqual([{ port }]);
+    expect(added!.to).toContainEqual({ namespaceSelector: {} });
+    const blocks = added!.to!.flatMap(({ ipBlock }) => ipBlock ?? []);
+    expect(blocks.map(({ cidr }) => cidr)).toEqual(['0.0.0.0/0', '::/0']);
+    const metadata = new BlockList();
+    for (const range of blocks.flatMap(({ except }) => except)) {
+      const [network, bits] = range.split('/') as [string, string];
+      metadata.addSubnet(network, Number(bits), network.includes(':') ? 'ipv6' : 'ipv4');
+    }
+    expect(metadata.check('169.254.169.254')).toBe(true);
+    expect(metadata.check('fd00:ec2::254', 'ipv6')).toBe(true);
   });
 });
 
