@@ -362,7 +362,32 @@ describe('a download', () => {
     await reader.cancel();
     // 4096 pieces are 256 MiB; what the sockets hold is a fraction.
     expect(sent).toBeLessThan(1024);
-    await expect.poll(() => events).toMatchObject([{ phase: 'failure', message: 'the reader wanted no more' }]);
+    await expect.poll(() => events).toMatchObject([{ phase: 'success', message: 'the reader wanted no more' }]);
+  });
+
+  it('that nobody begins to read frees its connection when it is cancelled', async () => {
+    let gone = 0;
+    const origin = await serve((_, response) => {
+      response.once('close', () => (gone += 1));
+      response.writeHead(200).write(chunk);
+    });
+    const { http, events } = vendor();
+    // More than there are connections to one place.
+    for (let i = 0; i < 20; i += 1) await (await http.fetch(download)(origin)).body!.cancel();
+    await expect.poll(() => gone).toBe(20);
+    expect(events.map(({ phase, metadata }) => [phase, metadata])).toEqual(
+      Array.from({ length: 20 }, () => ['success', { bytes: 0 }]),
+    );
+  });
+
+  it('that its caller ends says nothing of the provider', async () => {
+    const stop = new AbortController();
+    const origin = await serve((_, response) => response.writeHead(200).write('half'));
+    const { http, events } = vendor();
+    const response = await http.fetch(download)(origin, { signal: stop.signal });
+    stop.abort();
+    expect((await rejected(response.arrayBuffer())).kind).toBe('aborted');
+    expect(events).toEqual([]);
   });
 
   it('is repeated before its first byte, and broken off with an error after it', async () => {

@@ -169,7 +169,7 @@ class Call {
       answered = true;
       this.#status = answer.status;
       streaming = this.#operation.class === 'download' && answer.status >= 200 && answer.status < 300;
-      return streaming ? this.#streamed(answer, watch, number) : await this.#whole(answer);
+      return streaming ? await this.#streamed(answer, watch, number) : await this.#whole(answer);
     } catch (cause) {
       return this.#failed(asHttpError(cause, this.#where, watch, answered));
     } finally {
@@ -203,21 +203,26 @@ class Call {
     };
   }
 
-  #streamed(answer: VendorAnswer, watch: Watchdog, attempt: number): AttemptEnd<Response> {
-    const body = ReadableStream.from(this.#download(answer, watch, attempt));
-    return { outcome: { value: responseOf(answer, body) }, phase: 'silent', repeatable: false };
+  async #streamed(answer: VendorAnswer, watch: Watchdog, attempt: number): Promise<AttemptEnd<Response>> {
+    const bytes = this.#download(answer, watch, attempt);
+    // Begun here: what was never begun cannot be cancelled, and its connection would wait for a reader.
+    await bytes.next();
+    const value = responseOf(answer, ReadableStream.from(bytes));
+    return { outcome: { value }, phase: 'silent', repeatable: false };
   }
 
-  /** Reports the download when it has ended, however that was. */
+  /** Nothing first, then its bytes. Reports the download when it has ended, however that was. */
   async *#download(answer: VendorAnswer, watch: Watchdog, attempt: number): AsyncGenerator<Buffer> {
     const begun = this.#clock.now();
     const max = this.#operation.maxAnswerBytes ?? this.#options.maxDownloadBytes;
     let bytes = 0;
-    let end: { phase: PolicyReport<never>['phase']; message: string } = {
-      phase: 'failure',
+    // Who cancels has no complaint about the provider.
+    let end: { phase: PolicyReport<never>['phase']; message: string } | undefined = {
+      phase: 'success',
       message: 'the reader wanted no more',
     };
     try {
+      yield Buffer.alloc(0);
       for await (const chunk of bytesOf(answer, max, this.#where, () => watch.touch())) {
         if (this.#isOverBudget()) throw new HttpError('timeout', 'the budget is used up');
         bytes += chunk.length;
@@ -228,12 +233,15 @@ class Call {
       const error = this.#isOverBudget()
         ? this.#budgetExceeded(this.#elapsedMs())
         : this.#errorOf(asHttpError(cause, this.#where, watch, true));
-      end = { phase: error.kind === 'budget' ? 'budget_exceeded' : 'failure', message: error.message };
+      const phase = error.kind === 'budget' ? 'budget_exceeded' : 'failure';
+      end = error.kind === 'aborted' ? undefined : { phase, message: error.message };
       throw error;
     } finally {
       watch.stop();
+      answer.body.destroy();
       const metadata = { bytes };
-      this.#emit({ ...end, attempt, durationMs: Math.max(0, this.#clock.now() - begun), metadata });
+      const durationMs = Math.max(0, this.#clock.now() - begun);
+      if (end !== undefined) this.#emit({ ...end, attempt, durationMs, metadata });
     }
   }
 

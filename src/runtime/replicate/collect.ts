@@ -138,7 +138,7 @@ async function download(
     if (isRuntimeError(cause, 'refused', 'terminal')) return notStored(name, 'Refused', cause.message);
     throw cause;
   } finally {
-    await body?.close();
+    await body?.cancel();
   }
 }
 
@@ -156,14 +156,12 @@ async function missing(name: string, response: Response, io: RuntimeIo): Promise
 class Watched {
   problem: RuntimeError | undefined;
   readonly #body: ReadableStream<Uint8Array>;
-  #begun = false;
 
   constructor(body: ReadableStream<Uint8Array>) {
     this.#body = body;
   }
 
   async *bytes(): AsyncGenerator<Buffer> {
-    this.#begun = true;
     try {
       for await (const chunk of this.#body) yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     } catch (cause) {
@@ -174,14 +172,9 @@ class Watched {
     }
   }
 
-  /** A store that has it already reads nothing, and what was never begun cannot be given up: the connection would wait. */
-  async close(): Promise<void> {
-    if (this.#begun) return;
-    try {
-      for await (const _ of this.bytes()) break;
-    } catch {
-      // Nobody wanted them.
-    }
+  /** A store that has it already reads nothing: the connection would wait for it. Nothing where it has ended. */
+  async cancel(): Promise<void> {
+    if (!this.#body.locked) await this.#body.cancel().catch(() => undefined);
   }
 }
 
