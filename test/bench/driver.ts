@@ -10,7 +10,8 @@ import { completeStatus, NAMESPACE, rawJob, worldRun } from './objects.ts';
  * what became of them. All times are of this process's clock: when an answer or a watch event was received here.
  */
 
-export type Who = 'raw Job' | 'operator';
+export type Who = (typeof WHOS)[number];
+export const WHOS = ['raw Job', 'operator', 'operator without policies'] as const;
 /** `full`: Job controller, scheduler and simulated nodes. `nojob`: the driver ends each Job as soon as it sees it. */
 export type Form = 'full' | 'nojob';
 export type Load = { perSecond: number; seconds: number } | { burst: number };
@@ -52,7 +53,7 @@ export class Driver {
   /** Follows from now on. Begin before anything is created. */
   async watch(): Promise<void> {
     await this.#follow(JOBS, (job) => this.#onJob(job));
-    if (this.#who === 'operator') await this.#follow(WORLD_RUNS, (run) => this.#onRun(run as WorldRun));
+    if (this.#who !== 'raw Job') await this.#follow(WORLD_RUNS, (run) => this.#onRun(run as WorldRun));
   }
 
   stop(): void {
@@ -103,7 +104,7 @@ export class Driver {
     const trace: Trace = { sentAt: performance.now() };
     this.#traces.set(name, trace);
     try {
-      if (this.#who === 'operator') await this.#client.create(WORLD_RUNS, worldRun(name));
+      if (this.#who !== 'raw Job') await this.#client.create(WORLD_RUNS, worldRun(name));
       else await this.#client.create(JOBS, rawJob(name));
       trace.answeredAt = performance.now();
     } catch (error) {
@@ -113,7 +114,7 @@ export class Driver {
 
   #onJob(job: Wire<V1Job>): void {
     const meta = job.metadata!;
-    const name = this.#who === 'operator' ? meta.ownerReferences?.[0]?.name : meta.name;
+    const name = this.#who !== 'raw Job' ? meta.ownerReferences?.[0]?.name : meta.name;
     const trace = this.#traces.get(name ?? '');
     if (trace === undefined) return;
     const now = performance.now();

@@ -54,7 +54,7 @@ export async function measureLoad(form: Form, who: Who, load: Load, entry: Entry
     const traces = await driver.put(load, 'run');
     const usage = meter.stop();
     const eventLoopLagMs = await stage.operator?.eventLoopLagMs();
-    const writes = who === 'operator' ? await stage.audit.writesSince(mark, AGENT) : undefined;
+    const writes = who !== 'raw Job' ? await stage.audit.writesSince(mark, AGENT) : undefined;
     return {
       form,
       who,
@@ -86,7 +86,7 @@ function spreads(traces: readonly Trace[], who: Who) {
     count: traces.length,
     unfinished: traces.filter((t) => t.terminalAt === undefined).length,
     createToJobMs: spread(differences('answeredAt', 'jobSeenAt')),
-    endToTerminalMs: who === 'operator' ? spread(differences('jobEndSeenAt', 'terminalAt')) : undefined,
+    endToTerminalMs: who !== 'raw Job' ? spread(differences('jobEndSeenAt', 'terminalAt')) : undefined,
     jobsPerSecond: rate(traces.map((t) => t.jobSeenAt)),
     terminalPerSecond: rate(traces.map((t) => t.terminalAt)),
   };

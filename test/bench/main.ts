@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { run } from '../cluster/process.ts';
 import { drainAfterOutage } from '../faults/sync/load.ts';
-import type { Form, Load, Who } from './driver.ts';
+import { WHOS, type Form, type Load, type Who } from './driver.ts';
 import { measureLiveRuns } from './live-runs.ts';
 import { describeLoad, measureLoad, type LoadResult } from './load.ts';
-import { operatorFile, type Entry } from './operator-process.ts';
+import { imageNodeArgs, operatorFile, type Entry } from './operator-process.ts';
 import { measureProduct } from './product.ts';
 import { renderReport, tablesOf, versionsNow, type Measured } from './report.ts';
 import { measureStatusWrites } from './status-writes.ts';
@@ -55,11 +55,11 @@ const SCENARIOS: Record<string, { measure: (o: Options) => Promise<Outcome>; ask
 const USAGE = `Usage: npm run bench -- [options]
   --only A,B       these scenarios (words that their names contain)
   --list           name them and stop
-  --who NAME       only the operator, or only "raw Job"
+  --who A,B        of ${WHOS.map((who) => JSON.stringify(who)).join(', ')} (default: the first two)
   --repeat N       each pair of rows N times (default 1)
   --live N         runs of the scenario "live" (default 10000)
   --sources        run the operator from its sources, not from the bundle
-  --node-args ARGS arguments for the operator's node process, such as --cpu-prof
+  --node-args ARGS arguments for the operator's node process besides the image's own, such as --cpu-prof
   --no-save        print only; docs/benchmarks stays as it is
 `;
 
@@ -83,6 +83,7 @@ else await main();
 
 async function main(): Promise<void> {
   const words = values.only?.split(',');
+  const whos = values.who?.split(',').map(whoNamed) ?? WHOS.slice(0, 2);
   const chosen = Object.entries(SCENARIOS).filter(([name, { asked }]) =>
     words === undefined ? asked !== true : words.some((word) => name.includes(word)),
   );
@@ -91,8 +92,8 @@ async function main(): Promise<void> {
   const work = await mkdtemp(join(tmpdir(), 'worldflux-bench-'));
   try {
     const file = await operatorFile(from, work);
-    const nodeArgs = values['node-args'].split(' ').filter((arg) => arg !== '');
-    const whos: Who[] = values.who === undefined ? ['raw Job', 'operator'] : [values.who as Who];
+    const asked = values['node-args'].split(' ').filter((arg) => arg !== '');
+    const nodeArgs = [...(await imageNodeArgs()), ...asked];
     const options = { entry: { file, nodeArgs }, whos, repeat: Number(values.repeat), live: Number(values.live) };
     const versions = versionsNow(await commit(), from);
     for (const [scenario, { measure }] of chosen) {
@@ -110,6 +111,12 @@ async function main(): Promise<void> {
   } finally {
     await rm(work, { recursive: true, force: true });
   }
+}
+
+function whoNamed(name: string): Who {
+  const who = WHOS.find((each) => each === name);
+  if (who === undefined) throw new Error(`nobody is called ${name}: see --help`);
+  return who;
 }
 
 async function save(measured: Measured): Promise<void> {

@@ -1,14 +1,14 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, openSync, readFileSync } from 'node:fs';
-import { copyFile } from 'node:fs/promises';
+import { copyFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Cluster } from '../cluster/index.ts';
 import { run } from '../cluster/process.ts';
+import { SYSTEM } from './installation.ts';
 
 export const AGENT = 'worldflux-operator/';
-export const OPERATOR_NAMESPACE = 'worldflux-system';
 
 const ROOT = join(import.meta.dirname, '../..');
 
@@ -16,6 +16,14 @@ const ROOT = join(import.meta.dirname, '../..');
 export interface Entry {
   file: string;
   nodeArgs: readonly string[];
+}
+
+/** With the arguments that the image gives it: what is measured is what users get. */
+export async function imageNodeArgs(): Promise<string[]> {
+  const dockerfile = await readFile(join(ROOT, 'Dockerfile'), 'utf8');
+  const entrypoint = /^ENTRYPOINT (\[.*\])$/m.exec(dockerfile)?.[1];
+  if (entrypoint === undefined) throw new Error('the Dockerfile has no ENTRYPOINT that is a list');
+  return (JSON.parse(entrypoint) as string[]).slice(1, -1);
 }
 
 /** The bundle that the image holds, made anew from these sources; or the sources themselves. */
@@ -39,16 +47,16 @@ export interface Operator {
 
 let starts = 0;
 
-/** Starts the operator as a process of its own and resolves when it leads. */
-export async function startOperator(cluster: Cluster, entry: Entry): Promise<Operator> {
+/** Starts the operator as a process of its own, with its own rights, and resolves when it leads. */
+export async function startOperator(cluster: Cluster, kubeconfig: string, entry: Entry): Promise<Operator> {
   starts += 1;
   const store = join(cluster.dir, 'store');
   mkdirSync(store, { recursive: true });
   const logFile = join(cluster.dir, 'log', `operator-${starts}.log`);
   const out = openSync(logFile, 'a');
   const settings = {
-    kubeconfig: cluster.kubeconfig,
-    namespace: OPERATOR_NAMESPACE,
+    kubeconfig,
+    namespace: SYSTEM,
     'store-dir': store,
     'gateway-port': '0',
     'gateway-url': 'https://127.0.0.1:1',

@@ -199,5 +199,6 @@ scenario again, \`--list\` names them.
   kubelet's clock, in whole seconds.
 - **sync** needs no cluster: finished runs, each with a log and an artifact in a file store, wait for one target that is down for an hour (of simulated time)
   and are then sent as fast as it takes them, one at a time because it keeps a ledger. Queue and target share one process, the target is the stand-in in test/fakes/worldflux.
-- Driver and operator are administrators here, so the API server's priority and fairness does not slow them.
+- The operator is what an installation makes it: its own rights and no more, the chart's admission policies in force, V8 with the image's arguments.
+  **operator without policies** shows what those cost. The driver is an administrator, whom the API server's priority and fairness does not slow.
 `;

@@ -1,22 +1,21 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { parse, stringify } from 'yaml';
 import { KubeClient } from '../../src/kube/client.ts';
 import { loadClusterConfig } from '../../src/kube/config.ts';
 import { startCluster, type Cluster } from '../cluster/index.ts';
-import { until } from '../cluster/process.ts';
 import { startKwok } from '../cluster/kwok.ts';
 import { AuditLog } from './audit.ts';
 import type { Form, Who } from './driver.ts';
+import { install, type Users } from './installation.ts';
 import { NAMESPACE, PROFILE } from './objects.ts';
-import { OPERATOR_NAMESPACE, startOperator, type Entry, type Operator } from './operator-process.ts';
+import { startOperator, type Entry, type Operator } from './operator-process.ts';
 
 /** A control plane of its own for one measurement: nothing that an earlier one left slows it. */
 export interface Stage {
   cluster: Cluster;
   client: KubeClient;
   audit: AuditLog;
+  /** Absent for the floor. */
+  users: Users | undefined;
   /** May be stopped and replaced. */
   operator: Operator | undefined;
   /** Control plane, simulated nodes and the operator. */
@@ -24,7 +23,6 @@ export interface Stage {
   close(): Promise<void>;
 }
 
-const MANIFESTS = join(import.meta.dirname, '../../manifests/crds');
 const KWOK_NODES = 20;
 const NODE_CAPACITY = { cpu: '10000', memory: '10000Gi', pods: '1000' };
 /** Off in the `nojob` form: what would bring Jobs forward, or take away the driver's own nodes and pods. */
@@ -54,23 +52,23 @@ export async function openStage({ form, who, entry }: StageOptions): Promise<Sta
   try {
     if (form === 'full') await startKwok(cluster, { nodes: KWOK_NODES, capacity: NODE_CAPACITY });
     await cluster.kubectl(['create', 'namespace', NAMESPACE]);
-    await cluster.kubectl(['create', 'namespace', OPERATOR_NAMESPACE]);
     const client = KubeClient.connect(loadClusterConfig({ file: cluster.kubeconfig }), {
       userAgent: 'worldflux-bench',
     });
+    let users: Users | undefined;
     let operator: Operator | undefined;
-    if (who === 'operator') {
-      await installCrds(cluster);
-      operator = await startOperator(cluster, entry);
-      await cluster.kubectl(['wait', '--for=condition=Ready', 'runtimeprofile/bench', '--timeout=60s'], {
-        timeoutMs: 70_000,
-      });
+    if (who !== 'raw Job') {
+      users = await install(cluster, { policies: who === 'operator' });
+      operator = await startOperator(cluster, users.operator, entry);
+      const ready = ['wait', '--for=condition=Ready', `runtimeprofile/${PROFILE.metadata.name}`, '--timeout=60s'];
+      await cluster.kubectl(ready, { timeoutMs: 70_000 });
     }
     await pause(SETTLE_MS);
     const stage: Stage = {
       cluster,
       client,
       audit: new AuditLog(cluster.auditLog!),
+      users,
       operator,
       pids: () => ({ ...cluster.pids, ...(stage.operator !== undefined && { operator: stage.operator.pid }) }),
       async close() {
@@ -84,15 +82,4 @@ export async function openStage({ form, who, entry }: StageOptions): Promise<Sta
     await cluster.down();
     throw error;
   }
-}
-
-export async function installCrds(cluster: Cluster): Promise<void> {
-  const names = ['worldruns.yaml', 'runtimeprofiles.yaml'];
-  const crds = await Promise.all(
-    names.map(async (name) => parse(await readFile(join(MANIFESTS, name), 'utf8')) as object),
-  );
-  await cluster.kubectl(['create', '-f', '-'], { input: crds.map((crd) => stringify(crd)).join('---\n') });
-  // `kubectl wait` fails on a CRD so young that it has no conditions yet.
-  const taken = () => cluster.kubectl(['create', '-f', '-'], { input: stringify(PROFILE) }).catch(() => undefined);
-  await until('the API server to serve RuntimeProfiles', taken, { timeoutMs: 60_000 });
 }

@@ -38,7 +38,7 @@ const ROUNDS = 3;
 const WIDTH = 8;
 
 export async function measureStatusWrites(entry: Entry): Promise<StatusWriteResult[]> {
-  const stage = await openStage({ form: 'nojob', who: 'operator', entry });
+  const stage = await openStage({ form: 'nojob', who: 'operator without policies', entry });
   const { client } = stage;
   try {
     const status = await realStatus(client);
