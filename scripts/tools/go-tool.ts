@@ -1,5 +1,5 @@
-import { copyFile, readFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { copyFile, mkdir, readFile, readdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { cached, digest } from '../../test/cluster/build.ts';
 import { run } from '../../test/cluster/process.ts';
 
@@ -23,6 +23,8 @@ const TOOLS = {
   crane: { module: 'github.com/google/go-containerregistry', version: 'v0.22.1', folder: 'cmd/crane' },
   /** The Lua that Argo CD runs health checks in. */
   glua: { module: 'github.com/yuin/gopher-lua', version: 'v1.1.2', folder: 'cmd/glua' },
+  /** Kueue's controller. */
+  kueue: { module: 'sigs.k8s.io/kueue', version: 'v0.18.4', folder: 'cmd/kueue' },
 } as const satisfies Record<string, GoTool>;
 
 export type ToolName = keyof typeof TOOLS;
@@ -43,6 +45,10 @@ export async function goTool(name: ToolName, signal?: AbortSignal): Promise<stri
   return join(directory, name);
 }
 
+export function toolVersion(name: ToolName): string {
+  return TOOLS[name].version;
+}
+
 /** The texts of these files of a Go module (`path@version`), kept in the cache: a module may be a hundred times as large. */
 export async function moduleFiles(module: string, files: readonly string[], signal?: AbortSignal): Promise<string[]> {
   const directory = await cached(`files-${digest([module, ...files])}`, async (into) => {
@@ -50,6 +56,22 @@ export async function moduleFiles(module: string, files: readonly string[], sign
     for (const file of files) await copyFile(join(source, file), join(into, basename(file)));
   });
   return Promise.all(files.map((file) => readFile(join(directory, basename(file)), 'utf8')));
+}
+
+/** A folder of the module that carries the program, such as its chart, kept in the cache. */
+export async function toolFolder(name: ToolName, folder: string, signal?: AbortSignal): Promise<string> {
+  const module = `${TOOLS[name].module}@${TOOLS[name].version}`;
+  return cached(`folder-${digest([module, folder])}`, async (into) => {
+    const source = join(await moduleDirectory(module, signal), folder);
+    // File by file: the directories of Go's module cache are read-only, and a copy of them would stay so.
+    for (const entry of await readdir(source, { recursive: true, withFileTypes: true })) {
+      if (!entry.isFile()) continue;
+      const path = join(entry.parentPath, entry.name);
+      const target = join(into, path.slice(source.length));
+      await mkdir(dirname(target), { recursive: true });
+      await copyFile(path, target);
+    }
+  });
 }
 
 async function moduleDirectory(module: string, signal: AbortSignal | undefined): Promise<string> {

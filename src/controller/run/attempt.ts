@@ -8,7 +8,7 @@ import { UNCOUNTED, type World } from './world.ts';
 
 export type SeenPod = World['pods'][number];
 export type Seen = { pod: SeenPod; state: PodState };
-export type JobOfAttempt = Pick<JobView, 'uid' | 'name' | 'suspended' | 'startedAt' | 'createdAt' | 'end'>;
+export type JobOfAttempt = Pick<JobView, 'uid' | 'name' | 'suspended' | 'queued' | 'startedAt' | 'createdAt' | 'end'>;
 
 export interface Attempt {
   world: World;
@@ -21,8 +21,6 @@ export interface Attempt {
   times: AttemptTimes;
   clocks: Clocks;
   collects: boolean;
-  /** A queue (Kueue) decides when its pods may start, and may take them away again. */
-  queued: boolean;
 }
 
 export function attemptOf(world: World, job: JobOfAttempt, number: number): Attempt {
@@ -40,7 +38,6 @@ export function attemptOf(world: World, job: JobOfAttempt, number: number): Atte
     times,
     clocks: clocksAt(run, times, world.now),
     collects: profile?.local?.collect !== 'Disabled',
-    queued: (run.spec.queueName ?? profile?.local?.queueName) !== undefined,
   };
 }
 

@@ -447,8 +447,8 @@ export class RunController {
     const id = clientRunId(installation.id, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey });
     const jobs = caches.jobs.byIndex('run', run.uid);
     const { number, job } = currentAttempt({ run, jobs, memory: this.#memory(run.uid) });
-    // A pod of the attempt before, still stopping, is not the next one's.
-    if (pod.jobUid === job?.uid)
+    // A pod of the attempt before, still stopping, is not the next one's, also where both are of one Job.
+    if (job !== undefined && podsOf({ run, pods: [{ ...pod, gone: false }] }, job).length > 0)
       results.trackLog({ clientRunId: id, runUid: run.uid, attempt: number }, pod, hasSecrets(run));
   }
 

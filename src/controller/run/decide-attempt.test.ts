@@ -464,17 +464,16 @@ describe('what a lagging cache of pods cannot hide', () => {
 
 describe('a queue that takes the place back', () => {
   test('a pod that went may be its doing: the Job is read before anything is concluded', () => {
-    const queued = running.asking({ queueName: 'q' });
     const scene: Scene = {
       now: 20,
-      run: queued,
-      jobs: [job],
+      run: running,
+      jobs: [job.inQueue('q')],
       pods: [aPod().running(2).exited(143).deleting()],
       results: collected(),
     };
     expect(outcome(scene)).toBe('readJob');
     expect(outcome({ ...scene, memory: { jobRead: 'job-1' } })).toBe('record ChildDeleted');
-    expect(outcome({ ...scene, run: running })).toBe('record ChildDeleted');
+    expect(outcome({ ...scene, jobs: [job] })).toBe('record ChildDeleted');
   });
 
   test('pods older than the Job’s start are of the start before', () => {
@@ -482,24 +481,46 @@ describe('a queue that takes the place back', () => {
     expect(outcome({ now: 60, jobs: [aJob().started(50)], pods: [old] })).toBe('close Requeued');
   });
 
+  const evicted: Scene = {
+    now: 20,
+    run: running,
+    jobs: [aJob().evictedByQueue()],
+    pods: [aPod().running(2).exited(143, { at: 19 }).deleting()],
+    results: collected(),
+    memory: noLog,
+  };
+
   test('closes the attempt; the next one waits on the same Job', () => {
-    const decision = decided({
-      now: 20,
-      run: running,
-      jobs: [aJob().evictedByQueue()],
-      pods: [aPod().running(2).deleting()],
-    });
-    expect(decision).toMatchObject({
+    expect(decided(evicted)).toMatchObject({
       do: 'closeAttempt',
       attempt: { number: 1, reason: 'Requeued', counted: false },
       situation: { reason: 'Queued' },
-      clocks: { runSeconds: 18 },
+      clocks: { runSeconds: 17 },
     });
   });
 
-  test('also while the Job still has its old start time, and its pods die', () => {
-    const dying = aPod().running(2).exited(143, { at: 19 }).deleting();
-    expect(outcome({ now: 20, run: running, jobs: [job.suspended()], pods: [dying] })).toBe('close Requeued');
+  test('also while the Job still has its old start time', () => {
+    expect(outcome({ ...evicted, jobs: [job.suspended()] })).toBe('close Requeued');
+  });
+
+  test('leaves the command its grace period first, and says so if that lasts', () => {
+    const run = running.within({ uploadSeconds: 10 });
+    const dying = [aPod().running(2).deleting()];
+    expect(decided({ ...evicted, run, now: 1, pods: dying })).toEqual({ do: 'nothing', againMs: 3000 });
+    expect(outcome({ ...evicted, run, pods: dying })).toBe('say stopping');
+    expect(outcome({ ...evicted, run, now: 40, pods: dying })).toBe('close Requeued');
+    expect(outcome({ ...evicted, profile: silent, pods: dying })).toBe('close Requeued');
+  });
+
+  test('leaves nothing of it behind: results and log come first, within the time for an upload', () => {
+    const run = running.within({ uploadSeconds: 10 });
+    const none = { results: new Map() };
+    expect(outcome({ ...evicted, run, results: none })).toBe('nothing');
+    expect(outcome({ ...evicted, run, results: none, now: 60 })).toBe('loadResults');
+    expect(outcome({ ...evicted, run, results: none, now: 60, memory: { ...noLog, loaded: new Set([1]) } })).toBe(
+      'close Requeued',
+    );
+    expect(outcome({ ...evicted, run, results: { ...collected(), logs: new Map() }, memory: {} })).toBe('finishLog');
   });
 
   test('also before it was seen to run', () => {
@@ -541,6 +562,15 @@ describe('a queue that takes the place back', () => {
   test('pods of the start before are not looked at', () => {
     const old = [aPod().running(2).exited(143).deleting(), aPod().uid('x').running(2).gone()];
     expect(outcome({ now: 30, run: requeued, jobs: [aJob().suspended()], pods: old })).toBe('say Queued');
+  });
+
+  test('what it had left is what the run has, if it ends before its next start', () => {
+    const scene: Scene = { now: 30, run: requeued.cancelled(), jobs: [aJob().suspended()] };
+    expect(decided(scene)).toEqual({ do: 'loadResults', attempt: 1 });
+    expect(decided({ ...scene, memory: { loaded: new Set([1]) } })).toMatchObject({
+      do: 'record',
+      ending: { reason: 'Cancelled', resultsOf: 1 },
+    });
   });
 
   test('the next start runs under the next number', () => {

@@ -38,7 +38,8 @@ export function decideAttempt(world: World, job: JobOfAttempt, number: number): 
 
 /** The Job is gone for certain: what its pods left is still collected. */
 export function decideWithoutJob(world: World, uid: string, number: number): Decision {
-  const job = { uid, name: '', suspended: false, startedAt: undefined, createdAt: iso(world.now), end: undefined };
+  const createdAt = iso(world.now);
+  const job = { uid, name: '', suspended: false, queued: false, startedAt: undefined, createdAt, end: undefined };
   const message =
     'The Job of the run was deleted; it is not created again. To run it once more, create a run with a new name.';
   const cancelled = { reason: 'Cancelled', message: 'Cancelled while its Job was gone.', exitCode: undefined } as const;
@@ -65,6 +66,9 @@ function requeuedByQueue(attempt: Attempt): Decision | undefined {
       : leaving.some(({ pod }) => Date.parse(pod.createdAt) < startMs - 1000));
   const suspended = job.suspended && (hadStart || leaving.length > 0);
   if (!restarted && !suspended) return undefined;
+  // Once the Job has started others, the pods of this start are gone.
+  const rest = restarted ? undefined : (stopping(attempt) ?? gather(attempt, TAKEN_BACK));
+  if (rest !== undefined) return rest;
   const finishedMs = restarted ? Math.min(world.now, startMs) : world.now;
   const { reason: _, ...shown } = shownAttempt(attempt);
   return {
@@ -73,7 +77,7 @@ function requeuedByQueue(attempt: Attempt): Decision | undefined {
       ...shown,
       finishedAt: iso(finishedMs),
       reason: UNCOUNTED.requeued,
-      message: 'The queue took the place back.',
+      message: TAKEN_BACK,
       counted: false,
     },
     clocks,
@@ -85,10 +89,26 @@ function requeuedByQueue(attempt: Attempt): Decision | undefined {
     },
   };
 }
+const TAKEN_BACK = 'The queue took the place back.';
+
+/** Pods that a queue stops have their grace period: to come to an end, and to bring what they have. */
+function stopping(attempt: Attempt): Decision | undefined {
+  const { world, seen, collects } = attempt;
+  const alive = seen.filter(({ pod, state }) => state.at === 'running' && !pod.gone);
+  if (!collects || alive.length === 0) return undefined;
+  const graceMs = world.run.spec.timeouts.uploadSeconds * 1000;
+  const goneBy = Math.max(...alive.map(({ pod }) => pod.goneBy ?? world.now + graceMs));
+  const left = goneBy + KUBELET_MS - world.now;
+  if (left <= 0) return undefined;
+  const situation: Situation = { is: 'stopping', message: `${TAKEN_BACK} Results so far are being collected.` };
+  return unlessSoon(attempt, goneBy - graceMs, situation, left);
+}
+/** What the kubelet may take to say that a pod is over. */
+const KUBELET_MS = 30_000;
 
 /** Pods that went: was it the queue? It suspends the Job first, but that may still be under way to the cache. */
-function confirmJob({ world, job, queued, seen }: Attempt): Decision | undefined {
-  if (!queued || world.memory.jobRead === job.uid || !seen.some(({ pod }) => pod.deleting || pod.gone))
+function confirmJob({ world, job, seen }: Attempt): Decision | undefined {
+  if (!job.queued || world.memory.jobRead === job.uid || !seen.some(({ pod }) => pod.deleting || pod.gone))
     return undefined;
   return { do: 'readJob', job };
 }
@@ -172,6 +192,11 @@ function halt(attempt: Attempt, stop: Stop): Decision {
 
 /** The attempt is over by itself: results, log, then the last word. */
 function settle(attempt: Attempt, end: End): Decision {
+  return gather(attempt, end.message) ?? close(attempt, end);
+}
+
+/** What an attempt that is over has left, as far as it is not here yet. */
+function gather(attempt: Attempt, why: string): Decision | undefined {
   const { world, seen, times, number } = attempt;
   const look = confirmPods(attempt);
   if (look !== undefined) return look;
@@ -181,7 +206,7 @@ function settle(attempt: Attempt, end: End): Decision {
       const atWork = seen.some(({ pod }) => missing.includes(pod.rank) && collectorLives(pod));
       // A pod that runs on although its attempt is over: its Job or another node is gone.
       const since = times.finishedAt ?? world.memory.collectSince;
-      if (atWork && since === undefined) return { do: 'requestCollect', reason: end.message };
+      if (atWork && since === undefined) return { do: 'requestCollect', reason: why };
       // The collector's own deadline is the pod's grace period; half a minute for the kubelet to say that it is over.
       const left = (since ?? 0) + (world.run.spec.timeouts.uploadSeconds + 30) * 1000 - world.now;
       if (atWork && left > 0)
@@ -193,10 +218,9 @@ function settle(attempt: Attempt, end: End): Decision {
         );
     }
     if (mayBeStored(attempt)) return { do: 'loadResults', attempt: number };
-    const log = unreadLog(attempt);
-    if (log !== undefined) return log;
+    return unreadLog(attempt);
   }
-  return close(attempt, end);
+  return undefined;
 }
 
 /** What is nearly always over in a moment is worth a write only if it lasts. */
@@ -227,10 +251,16 @@ function close(attempt: Attempt, end: End | Stop): Decision {
   const head = seen[0]?.pod;
   const finishedAt = iso(times.finishedAt ?? world.now);
   const shown = shownAttempt(attempt);
-  return closeAs(
+  const decision = closeAs(
     { world, number, shown, finishedAt, clocks, imageDigest: head?.imageDigest, sourceCommit: commitOf(head) },
     end,
   );
+  if (decision.do !== 'record' || anyStarted(attempt)) return decision;
+  // What the attempts before have left is what the run has.
+  const before = world.run.status.attempts?.findLast((a) => a.number < number && a.startedAt !== undefined);
+  if (before === undefined) return decision;
+  if (!world.memory.loaded.has(before.number)) return { do: 'loadResults', attempt: before.number };
+  return { ...decision, ending: { ...decision.ending, resultsOf: before.number } };
 }
 
 /** The source container ends with the commit as its termination message. */

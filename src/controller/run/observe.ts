@@ -8,6 +8,7 @@ import { assess, route, routesOf, UNKNOWN_PROFILE, type Route } from '../admissi
 import { refusalOf } from '../admission/rules.ts';
 import { elsewhereOf, NOWHERE } from '../cost.ts';
 import type { Vendors } from '../remote/vendors.ts';
+import { podsOf } from './attempt.ts';
 import type { Results } from './ports.ts';
 import type { LiveRun, ProfileView, RunView } from './view.ts';
 import { currentAttempt, openAttempt, type RunMemory, type World } from './world.ts';
@@ -29,7 +30,7 @@ export interface Observed {
 export function observe(from: Observed, run: LiveRun, memory: RunMemory, now: number): World {
   const { caches } = from;
   const jobs = caches.jobs.byIndex('run', run.uid);
-  const pods = podsOf(from, run.uid, memory);
+  const pods = podsOfRun(from, run.uid, memory);
   const id = clientRunId(from.installation, { namespace: run.namespace, uid: run.uid, runKey: run.spec.runKey });
   const { number, job } = currentAttempt({ run, jobs, memory });
   const recorded = pinnedOf(caches, job?.profileDigest ?? run.status.profile?.digest);
@@ -56,7 +57,10 @@ export function observe(from: Observed, run: LiveRun, memory: RunMemory, now: nu
     waitsForPerson: works?.spec.onUnknownSubmit === 'WaitForPerson',
     pins: { has: (digest: string) => caches.pins.countByIndex('digest', digest) > 0 },
     nodes: (name) => caches.nodes.get(name),
-    results: withTerminationMessages(from.results.of({ clientRunId: id, attempt: number }), pods, job?.uid),
+    results: withTerminationMessages(
+      from.results.of({ clientRunId: id, attempt: number }),
+      job === undefined ? [] : podsOf({ run, pods }, job),
+    ),
     resultsOf: (attempt) => from.results.of({ clientRunId: id, attempt }),
     reservation: from.reservationOf(run.uid) ?? stillDenied(memory.denied, now),
     twin: run.spec.runKey === undefined ? undefined : twinOf(caches, id, run),
@@ -115,7 +119,7 @@ function pinnedOf(caches: Caches, digest: string | undefined): World['pinned'] {
   return pin === undefined ? undefined : { name: pin.profileName, digest: pin.digest, spec: pin.spec };
 }
 
-function podsOf(from: Observed, runUid: string, memory: RunMemory): World['pods'] {
+function podsOfRun(from: Observed, runUid: string, memory: RunMemory): World['pods'] {
   const live = from.caches.pods.byIndex('run', runUid).map((pod) => ({ ...pod, gone: memory.removed.has(pod.uid) }));
   const here = new Set(live.map((pod) => pod.uid));
   const gone = [...from.ghosts(runUid)].filter((pod) => !here.has(pod.uid)).map((pod) => ({ ...pod, gone: true }));
@@ -123,13 +127,9 @@ function podsOf(from: Observed, runUid: string, memory: RunMemory): World['pods'
 }
 
 /** A collector that never reached the gateway leaves the metrics in its termination message. */
-function withTerminationMessages(
-  results: AttemptResults,
-  pods: World['pods'],
-  jobUid: string | undefined,
-): AttemptResults {
+function withTerminationMessages(results: AttemptResults, pods: World['pods']): AttemptResults {
   const left = pods.flatMap((pod) => {
-    if (pod.jobUid !== jobUid || pod.collector?.is !== 'terminated' || results.results.has(pod.rank)) return [];
+    if (pod.collector?.is !== 'terminated' || results.results.has(pod.rank)) return [];
     const parsed = parseTerminationMessage(pod.collector.message, {
       rank: pod.rank,
       podUid: pod.uid,

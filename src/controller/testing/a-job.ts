@@ -1,5 +1,6 @@
 import type { V1Job } from '@kubernetes/client-node';
 import type { Wire } from '../../kube/resource.ts';
+import { KUEUE_QUEUE_LABEL } from '../../runtime/local/names.ts';
 import { ANNOTATIONS, LABELS } from '../identity.ts';
 import { projectJob, type JobView, type ProfileView } from '../run/view.ts';
 import { at } from '../../runtime/local/testing/clock.ts';
@@ -51,6 +52,10 @@ export class JobBuilder {
 
   suspended(): JobBuilder {
     return this.#with({ spec: { suspend: true } });
+  }
+
+  inQueue(name: string): JobBuilder {
+    return this.#with({ metadata: { labels: { ...this.#job.metadata?.labels, [KUEUE_QUEUE_LABEL]: name } } });
   }
 
   /** A queue took the place back: suspended again, its start time cleared. */

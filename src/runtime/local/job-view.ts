@@ -1,6 +1,6 @@
 import type { V1Job } from '@kubernetes/client-node';
 import type { Wire } from '../../kube/resource.ts';
-import { JOB_ANNOTATIONS, JOB_LABELS } from './names.ts';
+import { JOB_ANNOTATIONS, JOB_LABELS, KUEUE_QUEUE_LABEL } from './names.ts';
 
 /** A Job as deciding reads it. */
 export interface JobView {
@@ -16,6 +16,8 @@ export interface JobView {
   createdAt: string;
   deleting: boolean;
   suspended: boolean;
+  /** A queue (Kueue) decides when its pods may start, and may take them away again. */
+  queued: boolean;
   /** The Job controller started a pod set; a queue's eviction clears it. */
   startedAt: string | undefined;
   active: number;
@@ -39,6 +41,7 @@ export function projectJob(object: Wire<V1Job>): JobView {
     createdAt: meta.creationTimestamp ?? '',
     deleting: meta.deletionTimestamp !== undefined,
     suspended: object.spec?.suspend === true,
+    queued: meta.labels?.[KUEUE_QUEUE_LABEL] !== undefined,
     startedAt: object.status?.startTime,
     active: object.status?.active ?? 0,
     end:

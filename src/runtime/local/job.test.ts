@@ -105,6 +105,11 @@ describe('nothing runs that the attempt does not know of', () => {
     ).toBe('mine');
   });
 
+  test('pods that an eviction stops do not fail the Job that a queue will start again', () => {
+    expect(buildJob(aPlan()).spec!.podFailurePolicy!.rules).toHaveLength(2);
+    expect(buildJob(aPlan({}, { queueName: 'q' })).spec!.podFailurePolicy).toBeUndefined();
+  });
+
   test('the pod’s own deadline is behind the operator’s clocks, and its grace is the time to upload', () => {
     const plan = aPlan({ timeouts: { startupSeconds: 10, runSeconds: 100, uploadSeconds: 7 } });
     expect(podOf(plan)).toMatchObject({ activeDeadlineSeconds: 117, terminationGracePeriodSeconds: 7 });

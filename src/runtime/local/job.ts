@@ -2,6 +2,7 @@ import type {
   V1Container,
   V1EnvVar,
   V1Job,
+  V1PodFailurePolicy,
   V1PodSpec,
   V1Service,
   V1Toleration,
@@ -14,6 +15,7 @@ import type { WorldRunSpec } from '../../crds/world-run.ts';
 import { parseQuantity } from '../../kube/quantity.ts';
 import { CONFIG_VARIABLE, type CollectorConfig } from '../../results/collector/config.ts';
 import { SOURCE_CONFIG_VARIABLE, SOURCE_UID, type SourceConfig } from './source-config.ts';
+import { KUEUE_QUEUE_LABEL } from './names.ts';
 import { COLLECTOR_CONTAINER, SOURCE_CONTAINER, USER_CONTAINER } from './pod-state.ts';
 
 /** A run and its profile → the Job (and Service) of one attempt. Pure: the same input gives the same bytes. */
@@ -55,6 +57,7 @@ export interface CollectorPlan {
   image: string;
   gatewayUrl: string;
   caPem: string;
+  storeCaPem?: string | undefined;
   audience: string;
 }
 
@@ -190,6 +193,7 @@ function collectorContainer(plan: JobPlan, collector: CollectorPlan): Wire<V1Con
   const config: CollectorConfig = {
     gatewayUrl: collector.gatewayUrl,
     caPem: collector.caPem,
+    ...(collector.storeCaPem !== undefined && { storeCaPem: collector.storeCaPem }),
     clientRunId: plan.clientRunId,
     attempt: plan.attempt,
     outputs: {
@@ -337,7 +341,13 @@ function podSpec(plan: JobPlan, local: LocalProfile): Wire<V1PodSpec> {
   };
 }
 
-const KUEUE_QUEUE = 'kueue.x-k8s.io/queue-name';
+/** What tells, when a pod is gone, how it ended. FailJob, not Ignore: Ignore lets the Job controller start pods that no attempt knows of. */
+const FAILURE_POLICY: Wire<V1PodFailurePolicy> = {
+  rules: [
+    { action: 'FailJob', onPodConditions: [{ type: 'DisruptionTarget', status: 'True' }] },
+    { action: 'FailJob', onExitCodes: { containerName: USER_CONTAINER, operator: 'NotIn', values: [0] } },
+  ],
+};
 
 /** The Job of one attempt. Created once and never applied again. */
 export function buildJob(plan: JobPlan): Wire<V1Job> {
@@ -349,7 +359,7 @@ export function buildJob(plan: JobPlan): Wire<V1Job> {
     metadata: {
       name: plan.name,
       namespace: plan.namespace,
-      labels: { ...plan.labels, ...(queueName !== undefined && { [KUEUE_QUEUE]: queueName }) },
+      labels: { ...plan.labels, ...(queueName !== undefined && { [KUEUE_QUEUE_LABEL]: queueName }) },
       annotations: plan.annotations,
       ownerReferences: [{ ...plan.owner, controller: true, blockOwnerDeletion: false }],
     },
@@ -360,13 +370,8 @@ export function buildJob(plan: JobPlan): Wire<V1Job> {
       completionMode: plan.run.nodes > 1 ? 'Indexed' : 'NonIndexed',
       backoffLimit: 0,
       podReplacementPolicy: 'Failed',
-      podFailurePolicy: {
-        rules: [
-          // FailJob, not Ignore: Ignore lets the Job controller start pods that no attempt knows of.
-          { action: 'FailJob', onPodConditions: [{ type: 'DisruptionTarget', status: 'True' }] },
-          { action: 'FailJob', onExitCodes: { containerName: USER_CONTAINER, operator: 'NotIn', values: [0] } },
-        ],
-      },
+      // The policy would judge the pods that an eviction by Kueue stops as well, and fail the Job that is to start again.
+      ...(queueName === undefined && { podFailurePolicy: FAILURE_POLICY }),
       template: {
         metadata: { labels: plan.podLabels },
         spec: podSpec(plan, local),

@@ -30,6 +30,9 @@ export const JOB_LABELS = {
   clientRunId: 'worldflux.ai/client-run-id',
 } as const;
 
+/** The Kueue queue that a Job waits in: asked for by the run or its profile, or put there by Kueue. */
+export const KUEUE_QUEUE_LABEL = 'kueue.x-k8s.io/queue-name';
+
 export const JOB_ANNOTATIONS = {
   /** What the Job was made from. Decides whether a Job found under our name is ours. */
   templateDigest: 'worldflux.ai/template-digest',
