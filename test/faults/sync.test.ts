@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { readAll } from '../../src/results/documents.ts';
 import { demanding, nested, plain, renamed, withoutArtifacts } from '../fakes/worldflux/dialects.ts';
 import type { Fault, RouteName } from '../fakes/worldflux/faults.ts';
 import { TEST_KEY, TEST_WORKSPACE } from '../fakes/worldflux/server.ts';
@@ -19,6 +20,14 @@ const routes = () => world.fake.traffic.requests.map(({ route }) => route);
 const countOf = (route: RouteName) => world.fake.traffic.of(route).length;
 const said = (uid: string, reason: string) =>
   until(`${reason}, last seen ${reasonOf(uid)}`, () => reasonOf(uid) === reason);
+const inStore = async (prefix: string): Promise<[string, string][]> => {
+  const found: [string, string][] = [];
+  for await (const { key } of world.store.list(prefix)) {
+    const object = await world.store.get(key);
+    if (object !== undefined) found.push([key, (await readAll(object)).toString('utf8')]);
+  }
+  return found;
+};
 const weights = { checkpoint: Buffer.from('weights') };
 
 describe('a finished run', () => {
@@ -313,13 +322,56 @@ describe('keys', () => {
   });
 
   it('warns of a key that expires within a week, and of one that has', async () => {
-    await open();
-    const expires = (ms: number) =>
-      world.secrets.set('team-a/worldflux', { found: true, value: TEST_KEY, expiresAt: Date.now() + ms });
-    expires(3600_000);
-    await world.addRun();
+    const clock = new ManualClock();
+    await open({ clock });
+    const told = (reason: string) => until(reason, () => world.profileCondition('SyncKeyValid')?.reason === reason);
+    const day = 24 * 3600_000;
+    world.setKey(TEST_KEY, 'team-a', clock.now() + 8 * day);
+    const run = await world.addRun();
     world.start();
-    await until('warned', () => world.profileCondition('SyncKeyValid')?.reason === 'KeyExpiring');
+    await said(run.uid, 'Synced');
+    await told('KeysAccepted');
+    // Also where no run is sent for days, and nobody starts the operator anew.
+    await clock.skip(2 * day);
+    await told('KeyExpiring');
+    await clock.skip(7 * day);
+    await told('KeyExpired');
+    world.setKey(TEST_KEY, 'team-a', clock.now() + 90 * day);
+    await clock.skip(day);
+    await told('KeysAccepted');
+  });
+
+  it('remembers a refused key over a restart, until its Secret changes or a person asks', async () => {
+    const clock = new ManualClock();
+    await open({ clock });
+    world.fake.state.rotateKey(TEST_KEY, 'wfx_rotated_key');
+    const run = await world.addRun();
+    world.start();
+    await said(run.uid, 'KeyRefused');
+    await until('remembered', async () => (await inStore('sync-refused/')).length === 1);
+    const tries = countOf('projects');
+    world.kill();
+    world.restart();
+    const another = await world.addRun();
+    await clock.advance(300_000);
+    expect([countOf('projects'), countOf('runs')]).toEqual([tries, 0]);
+    expect(world.profileCondition('SyncKeyValid')?.reason).toBe('KeyNotAccepted');
+    expect(JSON.stringify(await inStore(''))).not.toContain(TEST_KEY);
+
+    // It was refused by mistake, and somebody mended that upstream.
+    world.fake.state.rotateKey('wfx_rotated_key', TEST_KEY);
+    world.changeRun(run.uid, { request: 'now' });
+    await clock.runUntil(() => [run, another].every(({ uid }) => reasonOf(uid) === 'Synced'));
+    expect(await inStore('sync-refused/')).toEqual([]);
+
+    world.fake.state.rotateKey(TEST_KEY, 'wfx_third_key');
+    const last = await world.addRun();
+    await said(last.uid, 'KeyRefused');
+    await until('remembered', async () => (await inStore('sync-refused/')).length === 1);
+    world.kill();
+    world.restart();
+    world.setKey('wfx_third_key');
+    await clock.runUntil(() => reasonOf(last.uid) === 'Synced');
   });
 
   it('never leaves a key in a status, a record or a marker', async () => {

@@ -40,7 +40,12 @@ export class KubeSyncCluster implements SyncCluster {
       if (!/^[\x21-\x7e]+$/.test(value)) return { found: false, why: `what stands under ${key} is no API key` };
       secretsInUse.add([value], `secret/${namespace}/${name}`);
       const expires = Date.parse(metadata?.annotations?.[EXPIRES_ANNOTATION] ?? '');
-      return { found: true, value, expiresAt: Number.isNaN(expires) ? undefined : expires };
+      return {
+        found: true,
+        value,
+        version: `${metadata?.uid ?? ''}/${metadata?.resourceVersion ?? ''}`,
+        expiresAt: Number.isNaN(expires) ? undefined : expires,
+      };
     } catch (error) {
       if (isKubeError(error, 'notFound')) return { found: false, why: 'there is no such Secret' };
       if (isKubeError(error, 'forbidden'))

@@ -55,7 +55,13 @@ export interface KeyRef {
 }
 
 export type KeyRead =
-  | { readonly found: true; readonly value: string; readonly expiresAt: number | undefined }
+  | {
+      readonly found: true;
+      readonly value: string;
+      /** Another one when anything about the Secret has changed. */
+      readonly version: string;
+      readonly expiresAt: number | undefined;
+    }
   /** Why not, in words for a person. */
   | { readonly found: false; readonly why: string };
 

@@ -23,6 +23,7 @@ interface Watched {
 
 const PROBE_MS = 6 * 3600 * 1000;
 const PROBE_RETRY_MS = 5 * 60 * 1000;
+const KEY_TIMEOUT_MS = 30_000;
 const EXPIRING_MS = 7 * 24 * 3600 * 1000;
 
 export interface ProfileWatchOptions {
@@ -163,7 +164,10 @@ export class ProfileWatch {
         watched.cancel = this.#o.clock.after(ms, () => this.#probe(watched));
     };
     endpoint.readContract().then(
-      () => again(PROBE_MS),
+      () => {
+        void this.#lookAtKeys(watched);
+        again(PROBE_MS);
+      },
       (error: unknown) => {
         watched.unread = error instanceof Error ? error.message : 'failed';
         this.tell(profile.name);
@@ -171,6 +175,14 @@ export class ProfileWatch {
       },
     );
     return undefined;
+  }
+
+  /** A key runs out while no run is sent, or is replaced before it does. */
+  async #lookAtKeys(watched: Watched): Promise<void> {
+    const signal = AbortSignal.timeout(KEY_TIMEOUT_MS);
+    const looks = await Promise.allSettled(watched.sessions.map((session) => session.lookAtKey(signal)));
+    for (const look of looks) if (look.status === 'rejected') this.#o.problem('read a sync key', look.reason);
+    if (this.#watched.get(watched.profile.name) === watched) this.tell(watched.profile.name);
   }
 
   #close(watched: Watched | undefined): void {

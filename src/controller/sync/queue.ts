@@ -237,7 +237,7 @@ export class SyncQueue {
     const known = this.#schedule.lane(target);
     const endpoint = this.#profiles.endpoint(target);
     if (endpoint === undefined || known?.session.endpoint === endpoint) return endpoint && known;
-    return this.#schedule.open(new TargetSession(target, endpoint, this.#o.cluster, this.#o.clock));
+    return this.#schedule.open(new TargetSession(target, endpoint, this.#o.cluster, this.#o.store, this.#o.clock));
   }
 
   /** The session of a record's own target, if the profile still points there. */
@@ -247,7 +247,10 @@ export class SyncQueue {
     const now = targetOf(profile.sync, profile, run.namespace, this.#o.operatorNamespace);
     const endpoint = this.#profiles.endpoint(now);
     if (endpoint === undefined || now.baseURL !== target.baseURL) return undefined;
-    return this.#schedule.lane(now)?.session ?? new TargetSession(now, endpoint, this.#o.cluster, this.#o.clock);
+    return (
+      this.#schedule.lane(now)?.session ??
+      new TargetSession(now, endpoint, this.#o.cluster, this.#o.store, this.#o.clock)
+    );
   }
 
   #isWanted(clientRunId: string): boolean {
@@ -312,6 +315,7 @@ export class SyncQueue {
       const failure = error instanceof SyncFailure ? error.failure : unforeseen(error);
       outcome = signal.aborted ? 'Stopped' : failure.reason;
       if (!signal.aborted) this.#failed(entry, failure, run.request);
+      if (failure.reason === 'KeyRefused') await this.#refuseKey(session);
     } finally {
       this.#schedule.finished(entry);
       observer.attempt(outcome, clock.now() - started);
@@ -320,6 +324,14 @@ export class SyncQueue {
         profile,
         [...this.#schedule.lanes()].map((other) => other.session).filter(({ target }) => target.profile === profile),
       );
+    }
+  }
+
+  async #refuseKey(session: TargetSession): Promise<void> {
+    try {
+      await session.refuseKey();
+    } catch (error) {
+      this.#o.observer.problem('remember a refused key', error);
     }
   }
 
@@ -339,7 +351,6 @@ export class SyncQueue {
     if (retry !== 'NewKey' || lane.trouble !== message) entry.attempts += 1;
     entry.again = false;
     if (failure.reprobe) lane.session.endpoint.expire();
-    if (reason === 'KeyRefused') lane.session.refuseKey();
     lane.session.distrust();
     const wait = waitFor(failure, scope === 'Target' ? lane.failures : entry.failures);
     if (scope === 'Target') {

@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
+import type { RunStore } from '../../results/contract.ts';
 import { Upstream, type ProjectRef } from '../../upstream/client.ts';
 import { problemsOf, ROLES, RUN_ROLES } from '../../upstream/contract.ts';
 import { SLOW_RETRY_MS } from '../../upstream/retry.ts';
 import { Endpoint } from './endpoint.ts';
 import { KEY_MS, SyncFailure } from './failure.ts';
 import type { SyncTarget } from './plan.ts';
+import { forgetRefused, loadRefused, saveRefused } from './refused-key.ts';
 import type { Clock, KeyRead, SyncCluster } from './ports.ts';
 
 /** One target with one key: what all its runs share, asked for once. */
@@ -12,17 +14,27 @@ export class TargetSession {
   readonly target: SyncTarget;
   readonly endpoint: Endpoint;
   readonly #cluster: Pick<SyncCluster, 'readKey'>;
+  readonly #store: RunStore;
   readonly #clock: Clock;
   #key: { read: KeyRead; at: number } | undefined;
-  /** Fingerprint of the key that the target refused; it is not sent a second time. */
-  #refused: string | undefined;
+  /** The key that the target refused and that is not sent a second time. Undefined until the store was asked. */
+  #refused: { readonly version: string; readonly fingerprint?: string } | 'None' | undefined;
+  /** The store still remembers one that may be sent again. */
+  #forget = false;
   #healthyUntil = 0;
   readonly #projects = new Map<string, ProjectRef>();
 
-  constructor(target: SyncTarget, endpoint: Endpoint, cluster: Pick<SyncCluster, 'readKey'>, clock: Clock) {
+  constructor(
+    target: SyncTarget,
+    endpoint: Endpoint,
+    cluster: Pick<SyncCluster, 'readKey'>,
+    store: RunStore,
+    clock: Clock,
+  ) {
     this.target = target;
     this.endpoint = endpoint;
     this.#cluster = cluster;
+    this.#store = store;
     this.#clock = clock;
   }
 
@@ -32,7 +44,7 @@ export class TargetSession {
   }
 
   get keyRefused(): boolean {
-    return this.#refused !== undefined;
+    return typeof this.#refused === 'object';
   }
 
   /** What runs are told while the key is refused: the same at the refusal and at every later look. */
@@ -91,15 +103,26 @@ export class TargetSession {
     this.#projects.clear();
   }
 
-  refuseKey(): void {
-    if (this.#key?.read.found === true) this.#refused = fingerprintOf(this.#key.read.value);
+  /** It holds at once; the promise is kept when a restart knows it too. Throws StoreError. */
+  async refuseKey(): Promise<void> {
+    const read = this.#key?.read;
     this.#key = undefined;
+    if (read?.found !== true) return;
+    if (typeof this.#refused === 'object' && this.#refused.version === read.version) return;
+    this.#refused = { version: read.version, fingerprint: fingerprintOf(read.value) };
+    await saveRefused(this.#store, this.target, read.version);
   }
 
   /** A person asked for another try. */
   forgive(): void {
-    this.#refused = undefined;
     this.#key = undefined;
+    this.#refused = 'None';
+    this.#forget = true;
+  }
+
+  /** Reads the key anew, though nothing is to be sent: whether it expires is told in time. */
+  async lookAtKey(signal: AbortSignal): Promise<void> {
+    this.#key = { read: await this.#cluster.readKey(this.target.key, signal), at: this.#clock.now() };
   }
 
   async #readKey(signal: AbortSignal): Promise<string> {
@@ -115,7 +138,7 @@ export class TargetSession {
         message: `${where}: ${read.why}`,
         retry: 'NewKey',
       });
-    if (this.#refused !== undefined && fingerprintOf(read.value) === this.#refused) {
+    if (await this.#isRefused(read, signal)) {
       throw new SyncFailure({
         scope: 'Target',
         reason: 'KeyRefused',
@@ -123,8 +146,22 @@ export class TargetSession {
         retry: 'NewKey',
       });
     }
-    this.#refused = undefined;
     return read.value;
+  }
+
+  async #isRefused({ value, version }: Extract<KeyRead, { found: true }>, signal: AbortSignal): Promise<boolean> {
+    if (this.#refused === undefined) {
+      const stored = await loadRefused(this.#store, this.target, signal);
+      this.#refused = stored === undefined ? 'None' : { version: stored };
+    }
+    if (this.#refused !== 'None') {
+      if (this.#refused.version === version || this.#refused.fingerprint === fingerprintOf(value)) return true;
+      this.#refused = 'None';
+      this.#forget = true;
+    }
+    if (this.#forget) await forgetRefused(this.#store, this.target, signal);
+    this.#forget = false;
+    return false;
   }
 }
 

@@ -87,6 +87,7 @@ export class SyncWorld {
   readonly problems: unknown[] = [];
   orphaned = 0;
   readonly #folder: string;
+  #secretVersion = 0;
   readonly #concurrency: Concurrency;
 
   private constructor(fake: FakeWorldFlux, store: RunStore, folder: string, options: WorldOptions) {
@@ -110,7 +111,7 @@ export class SyncWorld {
         ...options.profile,
       },
     };
-    this.secrets.set('team-a/worldflux', { found: true, value: TEST_KEY, expiresAt: undefined });
+    this.setKey(TEST_KEY);
     this.queue = this.#newQueue();
   }
 
@@ -225,8 +226,9 @@ export class SyncWorld {
     this.queue.deleteRun(uid);
   }
 
-  setKey(value: string, namespace = 'team-a'): void {
-    this.secrets.set(`${namespace}/worldflux`, { found: true, value, expiresAt: undefined });
+  setKey(value: string, namespace = 'team-a', expiresAt?: number): void {
+    this.#secretVersion += 1;
+    this.secrets.set(`${namespace}/worldflux`, { found: true, value, version: `${this.#secretVersion}`, expiresAt });
   }
 
   run(uid: string): SyncRun {

@@ -76,6 +76,7 @@ test('a key is read where the namespace grants it, with its expiry', async () =>
   expect(await read('granted')).toEqual({
     found: true,
     value: 'wfx_key',
+    version: expect.stringMatching(/^[0-9a-f-]{36}\/\d+$/) as string,
     expiresAt: Date.parse('2030-01-01T00:00:00Z'),
   });
 });
