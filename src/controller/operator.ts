@@ -207,7 +207,7 @@ export async function runOperator(
     epoch,
     queue: runQueue,
     profileReady: (profile) => profiles.ready(profile),
-    spend: new SpendBook(store, Date.now),
+    spend: new SpendBook(store, Date.now, epoch),
     onError: (what, err) => log.warn({ err }, what),
     waitsForSync: (run) => sync.waitsFor(run),
     onRunDeleted: (run, clientRunId) => retention.onRunDeleted(run, clientRunId),

@@ -63,7 +63,11 @@ class Operators {
   /** The process dies: its memory is gone. */
   restart(): Admission {
     this.#admission = new Admission({
-      spend: new SpendBook(this.store, () => this.now),
+      spend: new SpendBook(
+        this.store,
+        () => this.now,
+        () => {},
+      ),
       wake: (uid) => this.woken.push(uid),
       onError: (what) => this.errors.push(what),
       now: () => this.now,

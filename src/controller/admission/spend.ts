@@ -47,6 +47,7 @@ export const nextDay = (now: number): number => (Math.floor(now / DAY_MS) + 1) *
 export class SpendBook {
   readonly #store: Pick<RunStore, 'put' | 'list' | 'remove'>;
   readonly #now: () => number;
+  readonly #assertLeader: () => unknown;
   /** By run, oldest first. */
   #runs = new Map<string, Entry[]>();
   /** Sums by day, profile and namespace. */
@@ -59,9 +60,11 @@ export class SpendBook {
   /** One write of a run at a time. */
   readonly #writes = new Map<string, Promise<void>>();
 
-  constructor(store: Pick<RunStore, 'put' | 'list' | 'remove'>, now: () => number) {
+  /** `assertLeader` throws where another process may lead by now. */
+  constructor(store: Pick<RunStore, 'put' | 'list' | 'remove'>, now: () => number, assertLeader: () => unknown) {
     this.#store = store;
     this.#now = now;
+    this.#assertLeader = assertLeader;
   }
 
   /** Another replica may have led and written since: what is known here is read again before its next use. */
@@ -243,6 +246,8 @@ export class SpendBook {
       }
       for (const other of entry.stored) {
         if (other === amount) continue;
+        // One that slept while another led must not take back what that one counts on. Its own amounts do no harm.
+        this.#assertLeader();
         await this.#store.remove(keyOf(entry, other), signal);
         entry.stored.delete(other);
       }

@@ -61,7 +61,11 @@ beforeEach(() => {
     epoch: () => 1,
     queue: { add: (key) => done.push(`look at ${key}`), addAfter: (key) => done.push(`look at ${key}`) },
     profileReady: () => ({ ready: true, configured: true, message: '' }),
-    spend: new SpendBook({ put: async () => {}, async *list() {}, remove: async () => {} }, () => now),
+    spend: new SpendBook(
+      { put: async () => {}, async *list() {}, remove: async () => {} },
+      () => now,
+      () => {},
+    ),
     waitsForSync: () => false,
     onRunDeleted: (run) => done.push(`forget the results of ${run.name}`),
     onSettled: (run) => done.push(`say that ${run.name} ended`),

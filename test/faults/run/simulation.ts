@@ -287,7 +287,11 @@ class Process {
       epoch: () => options.epoch,
       queue: { add: (key, lane = 'start') => this.#add(key, lane), addAfter: (key, ms) => this.#addAfter(key, ms) },
       profileReady: () => ({ ready: true, configured: true, message: '' }),
-      spend: new SpendBook(options.accounts, () => clock.now),
+      spend: new SpendBook(
+        options.accounts,
+        () => clock.now,
+        () => {},
+      ),
       onError: () => {},
       onRunDeleted: () => {},
       waitsForSync: () => false,
