@@ -175,6 +175,8 @@ export interface Handle {
   readonly attempt: number;
   /** Milliseconds since the epoch. */
   readonly createdAt: number;
+  /** What was asked for, for events and metrics; absent where no run is known that asked. */
+  readonly capability?: string;
 }
 
 /** Times are milliseconds since the epoch. */

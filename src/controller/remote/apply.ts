@@ -4,8 +4,8 @@ import type { ProfileRef } from '../../runtime/contract.ts';
 import type { Apply } from '../run/context.ts';
 import type { Decision, VendorDecision } from '../run/decision.ts';
 import { ignoreGone } from '../../kube/gone.ts';
-import type { World } from '../run/world.ts';
-import { handleOf, vendorAttemptOf } from './attempt.ts';
+import { openAttempt, type World } from '../run/world.ts';
+import { handleOf } from './attempt.ts';
 import { readFiles } from './files.ts';
 import { CannotReach } from './vendors.ts';
 
@@ -157,8 +157,8 @@ function rememberPause(world: World, ctx: Apply, error: unknown): void {
 async function stopWork({ externalId }: VendorDecision & { do: 'stopWork' }, world: World, ctx: Apply): Promise<void> {
   const memory = world.memory.vendor;
   memory.tornDownAt = ctx.now();
-  const attempt = world.vendor === undefined ? undefined : vendorAttemptOf(world, world.vendor);
-  const handle = attempt === undefined ? undefined : handleOf({ ...attempt, externalId });
+  const open = openAttempt(world.run);
+  const handle = open && handleOf(world.run, { ...open, externalId });
   if (handle === undefined) return;
   try {
     const { runtime, io } = ctx.vendors.reach(profileOf(world, ctx));

@@ -58,11 +58,15 @@ export function shownVendorAttempt({ open, externalId, times }: VendorAttempt): 
   };
 }
 
-export function handleOf(attempt: VendorAttempt): Handle | undefined {
-  const { externalId, open } = attempt;
-  return externalId === undefined
-    ? undefined
-    : { externalId, attempt: open.number, createdAt: Date.parse(open.intent.recordedAt) };
+/** The handle of work that an attempt of the run has; undefined where it has none, or none that is known. */
+export function handleOf(
+  { spec }: Pick<LiveRun, 'spec'>,
+  { number, externalId, intent }: AttemptStatus,
+): Handle | undefined {
+  if (externalId === undefined || intent === undefined) return undefined;
+  const { capability } = spec.request ?? {};
+  const createdAt = Date.parse(intent.recordedAt);
+  return { externalId, attempt: number, createdAt, ...(capability !== undefined && { capability }) };
 }
 
 /** Two clocks are never the same: a vendor's may be this much off. */

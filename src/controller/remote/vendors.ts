@@ -15,7 +15,7 @@ import { clientRunId, runId } from '../identity.ts';
 import type { Results } from '../run/ports.ts';
 import type { LiveRun } from '../run/view.ts';
 import { openAttempt, type RunMemory } from '../run/world.ts';
-import { resolvableAt, unansweredIntent } from './attempt.ts';
+import { handleOf, resolvableAt, unansweredIntent } from './attempt.ts';
 import { matchIntents, type Intent } from './claims.ts';
 import { NO_FILES } from './files.ts';
 import { WorkPoller, type PolledGroup } from './poller.ts';
@@ -277,7 +277,7 @@ export class Vendors {
       const committed = new Set((run.spec.outputs.artifacts ?? []).flatMap((a) => (a.commit ? [a.name] : [])));
       const maxArtifactBytes = parseQuantity(profile.spec.limits.maxArtifactBytes);
       const sink = this.#o.results.sink(key, { maxArtifactBytes, committed, signal });
-      const handle = { externalId, attempt: attempt.number, createdAt: Date.parse(attempt.intent!.recordedAt) };
+      const handle = handleOf(run, { ...attempt, externalId })!;
       const result = await access.runtime.collect(handle, context, sink, { ...access.io, signal });
       await this.#o.results.storeResult(key, {
         rank: 0,
@@ -325,9 +325,10 @@ export class Vendors {
     const groups = new Map<string, PolledGroup & { handles: Map<string, { handle: Handle; run: string }> }>();
     for (const run of this.#o.caches.runs.byIndex('work', 'open')) {
       const attempt = run.state === 'live' ? openAttempt(run) : undefined;
-      if (run.state !== 'live' || attempt?.externalId === undefined || attempt.intent === undefined) continue;
+      const handle = run.state === 'live' && attempt !== undefined ? handleOf(run, attempt) : undefined;
+      if (run.state !== 'live' || handle === undefined) continue;
       const profile = this.profileOf(run);
-      if (profile === undefined || this.poller.stateOf(attempt.externalId)?.at === 'ended') continue;
+      if (profile === undefined || this.poller.stateOf(handle.externalId)?.at === 'ended') continue;
       let group = groups.get(profile.digest);
       if (group === undefined) {
         const runtime = this.#o.registry.getRuntime(profile.spec.runtime);
@@ -336,9 +337,7 @@ export class Vendors {
         group = { key: profile.digest, runtime, profile, io: access.io, handles: new Map() };
         groups.set(profile.digest, group);
       }
-      const { externalId, number, intent } = attempt;
-      const handle = { externalId, attempt: number, createdAt: Date.parse(intent.recordedAt) };
-      group.handles.set(externalId, { handle, run: run.uid });
+      group.handles.set(handle.externalId, { handle, run: run.uid });
     }
     yield* groups.values();
   }

@@ -17,6 +17,26 @@ describe('many pieces of work', () => {
     expect(fake.requests('get')).toEqual([]);
   });
 
+  test.each([
+    [['generate', 'generate', 'generate'], 'generate'],
+    [['generate', 'predict', 'generate'], 'unknown'],
+    [[undefined, undefined, undefined], 'unknown'],
+  ])('of capabilities %j are one call of capability %s', async (asked, label) => {
+    const { create, runtime, io, events } = await aVendor({ fake: { behaviour: { runMs: 60_000 } } });
+    const handles: Handle[] = [];
+    for (const capability of asked)
+      handles.push({ ...(await create()), ...(capability !== undefined && { capability }) });
+    events.length = 0;
+    await runtime.observe(handles, io);
+    await runtime.observe(handles.slice(0, 1), io);
+    await runtime.teardown(handles[0]!, io);
+    expect(events.map(({ operation, capability }) => [operation, capability])).toEqual([
+      ['prediction list', label],
+      ['prediction get', asked[0] ?? 'unknown'],
+      ['prediction cancel', asked[0] ?? 'unknown'],
+    ]);
+  });
+
   test('are asked for one by one where the list does not hold them', async () => {
     const { fake, create, runtime, io } = await aVendor();
     const handles = [await create(), await create(), await create(), await create()];

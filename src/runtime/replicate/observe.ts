@@ -1,5 +1,6 @@
 import type { Handle, RuntimeIo, WorkState } from '../contract.ts';
 import { isRuntimeError } from '../errors.ts';
+import type { Operation } from '../vendor-http.ts';
 import { prediction, PREDICTION_ID } from './answers.ts';
 import { ask } from './client.ts';
 import { isRefused } from './faults.ts';
@@ -42,7 +43,8 @@ export class Observer {
   async #readList(wanted: Map<string, Handle>, states: Map<string, WorkState>, io: RuntimeIo): Promise<void> {
     if (wanted.size < LIST_PAYS) return;
     try {
-      for await (const rows of pages(io, { class: 'polling', name: 'prediction list' }, '/predictions')) {
+      const operation = { class: 'polling', name: 'prediction list', ...askedOf([...wanted.values()]) } as const;
+      for await (const rows of pages(io, operation, '/predictions')) {
         let found = 0;
         for (const row of rows) {
           const { data } = prediction.safeParse(row);
@@ -80,11 +82,12 @@ export class Observer {
     if (problem !== undefined && states.size === 0) throw problem;
   }
 
-  async #stateOf({ externalId, createdAt }: Handle, io: RuntimeIo): Promise<WorkState | undefined> {
+  async #stateOf(handle: Handle, io: RuntimeIo): Promise<WorkState | undefined> {
+    const { externalId, createdAt } = handle;
     try {
       const answer = await ask(
         io,
-        { class: 'polling', name: 'prediction get' },
+        { class: 'polling', name: 'prediction get', ...askedOf([handle]) },
         (replicate) => replicate.predictions.get(externalId),
         prediction,
       );
@@ -94,4 +97,10 @@ export class Observer {
       return io.now() - createdAt < this.#graceMs ? undefined : { at: 'gone' };
     }
   }
+}
+
+/** What all of them were asked for; nothing where that differs, because the call serves each of them. */
+export function askedOf(handles: readonly Handle[]): Pick<Operation, 'capability'> {
+  const [capability, ...others] = new Set(handles.map((handle) => handle.capability));
+  return capability === undefined || others.length > 0 ? {} : { capability };
 }

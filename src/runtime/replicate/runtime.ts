@@ -20,7 +20,7 @@ import { collect } from './collect.ts';
 import { doctor } from './doctor.ts';
 import { isRefused } from './faults.ts';
 import { digestOfAnswer, find } from './find.ts';
-import { Observer } from './observe.ts';
+import { askedOf, Observer } from './observe.ts';
 import { DELIVERY_HOSTS } from './outputs.ts';
 import { CAPABILITIES, plan } from './plan.ts';
 import { submit } from './submit.ts';
@@ -98,12 +98,13 @@ export class ReplicateRuntime implements Runtime {
     return collect(handle, context, sink, io);
   }
 
-  async teardown({ externalId }: Handle, io: RuntimeIo): Promise<void> {
+  async teardown(handle: Handle, io: RuntimeIo): Promise<void> {
+    const { externalId } = handle;
     if (!PREDICTION_ID.test(externalId)) return;
     try {
       await ask(
         io,
-        { class: 'request', name: 'prediction cancel' },
+        { class: 'request', name: 'prediction cancel', ...askedOf([handle]) },
         // What it answers says nothing that observing does not say better.
         (replicate) => replicate.request(`/predictions/${externalId}/cancel`, { method: 'POST' }),
         z.unknown(),
