@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { ApiClient } from './api-client.ts';
 import { clusterDir } from './paths.ts';
 import { Authority, writePem, writeServiceAccountKeys, type Subject } from './pki.ts';
-import { childOf, until } from './process.ts';
+import { childOf, isAlive, until } from './process.ts';
 import { inside } from './sandbox.ts';
 import { assertAlive, startComponent, writeState, type ClusterState } from './state.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
@@ -33,19 +33,22 @@ export async function startControlPlane(state: ClusterState, o: ControlPlaneOpti
     ...(await apiServerArgs(state, { address, port, services })),
     ...o.apiServerArgs,
   ]);
-  const clients = [
-    component(state, 'kube-controller-manager', [...controllerManagerArgs(state), ...o.controllerManagerArgs]),
+  const servers = Object.keys(state.processes);
+  const clients: [name: string, args: readonly string[]][] = [
+    ['kube-controller-manager', [...controllerManagerArgs(state), ...o.controllerManagerArgs]],
+    ...(o.scheduler ? [['kube-scheduler', schedulerArgs(state)] as [string, string[]]] : []),
   ];
-  if (o.scheduler) clients.push(component(state, 'kube-scheduler', schedulerArgs(state)));
-  await Promise.all(clients);
+  await Promise.all(clients.map(([name, args]) => component(state, name, args)));
 
   const api = await ApiClient.open(state);
   try {
-    await until('the API server to be ready', async () => probe(state, api, '/readyz'), {
+    await until('the API server to be ready', async () => probe(state, api, '/readyz', servers), {
       timeoutMs: 60_000,
       intervalMs: 50,
       signal: o.signal,
     });
+    // They give up ten seconds after their start if the API server is not healthy by then: a busy host needs longer.
+    for (const [name, args] of clients) if (!isAlive(state.processes[name]!)) await component(state, name, args);
     // Pods are refused in a namespace without it, and it shows that the controllers are at work.
     const account = '/api/v1/namespaces/default/serviceaccounts/default';
     await until('the default ServiceAccount', async () => probe(state, api, account), {
@@ -74,8 +77,13 @@ export function kubeconfigOf(state: ClusterState, who: string): string {
   return join(clusterDir(state.name), `${who}.kubeconfig`);
 }
 
-async function probe(state: ClusterState, api: ApiClient, path: string): Promise<true | undefined> {
-  for (const name of Object.keys(state.processes)) assertAlive(state, name);
+async function probe(
+  state: ClusterState,
+  api: ApiClient,
+  path: string,
+  needed = Object.keys(state.processes),
+): Promise<true | undefined> {
+  for (const name of needed) assertAlive(state, name);
   const answer = await api.get(path).catch(() => undefined);
   return answer?.status === 200 ? true : undefined;
 }
