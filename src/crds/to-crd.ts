@@ -170,6 +170,7 @@ export const worldRunCrd = crd({
   columns: [
     { name: 'Phase', type: 'string', jsonPath: '.status.phase' },
     { name: 'Reason', type: 'string', jsonPath: condition('Ready', 'reason') },
+    { name: 'Runtime', type: 'string', jsonPath: '.status.profile.runtime' },
     {
       name: 'Progress',
       type: 'number',

@@ -108,7 +108,13 @@ export const worldRunStatus = withRules(
       .max(36)
       .optional()
       .describe('The run’s identity in the store and upstream; the same on every retry.'),
-    profile: z.strictObject({ name: z.string().max(253), digest: z.string().max(71) }).optional(),
+    profile: z
+      .strictObject({
+        name: z.string().max(253),
+        digest: z.string().max(71),
+        runtime: z.string().max(63).optional().describe('What does the work.'),
+      })
+      .optional(),
     approval: z
       .strictObject({ by: z.string().max(256), specDigest: sha256() })
       .optional()

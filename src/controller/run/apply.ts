@@ -132,7 +132,7 @@ export async function apply(decision: Decision, world: World, ctx: Apply): Promi
       };
       const status = buildStatus(run, situation, {
         ...factsOf(world, ctx, situation),
-        profile: { name: decision.profile.name, digest: decision.profile.digest },
+        profile: profileStatus(decision.profile),
       });
       return write(ctx, world, {
         ...status,
@@ -189,6 +189,7 @@ function factsOf(world: World, ctx: Apply, situation: Situation): StatusFacts {
       : {
           name: job.profileName ?? run.status.profile?.name ?? '',
           digest: job.profileDigest ?? run.status.profile?.digest ?? '',
+          runtime: 'local',
         };
   const suspends = phaseOf(situation) === 'Suspended';
   const turns = suspends !== (run.status.phase === 'Suspended');
@@ -204,6 +205,16 @@ function factsOf(world: World, ctx: Apply, situation: Situation): StatusFacts {
     progress: world.results.progress,
   };
 }
+
+const profileStatus = ({
+  name,
+  digest,
+  spec,
+}: {
+  name: string;
+  digest: string;
+  spec: RuntimeProfileSpec;
+}): NonNullable<WorldRunStatus['profile']> => ({ name, digest, runtime: spec.runtime });
 
 /** The Job's pods as they are now; those that a cache still shows are remembered as gone. */
 async function readPods(ctx: Apply, { run, pods, memory }: World, uid: string): Promise<void> {
@@ -261,8 +272,9 @@ async function recordIntent(ctx: Apply, world: World, { attempt }: Decision & { 
     message: 'The request is being sent to the vendor.',
     admitted: true,
   };
-  const { name, digest } = world.pinned ?? world.profile ?? { name: '', digest: '' };
-  const facts = { ...factsOf(world, ctx, situation), attempt, profile: { name, digest } };
+  const works = world.pinned ?? world.profile;
+  const profile = works === undefined ? { name: '', digest: '' } : profileStatus(works);
+  const facts = { ...factsOf(world, ctx, situation), attempt, profile };
   await write(ctx, world, buildStatus(world.run, situation, facts));
   const { vendor } = world.memory;
   vendor.intent = { recordedAt: attempt.intent.recordedAt, state: 'recorded' };

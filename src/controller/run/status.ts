@@ -46,7 +46,7 @@ export interface StatusFacts {
   runId: string;
   clientRunId: string;
   now: number;
-  profile: { name: string; digest: string } | undefined;
+  profile: WorldRunStatus['profile'] | undefined;
   /** Replaces the listed attempt of the same number, or is added. */
   attempt: AttemptStatus | undefined;
   /** Totals of attempts that are over; given when one is closed. */

@@ -102,6 +102,8 @@ test('a run on the happy path costs three writes: the Job, running, the end', as
   await kit.apply(kit.shell('happy', 'writes', 'true'));
   await pods.start('happy');
   await kit.until('happy', (r) => condition(r, 'Ready')?.reason === 'Running');
+  const row = await kit.cluster.kubectl(['-n', kit.namespace, 'get', 'worldrun', 'happy', '--no-headers']);
+  expect(row.split(/\s+/).slice(0, 4)).toEqual(['happy', 'Running', 'Running', 'local']);
   await pods.end('happy', 0);
   await kit.finished('happy');
   expect(await writes(from, 'happy', 2)).toEqual([
