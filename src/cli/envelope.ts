@@ -129,6 +129,7 @@ export const KINDS = {
   Manifest: z.object({ ...ref, digest, manifest: z.record(z.string(), z.unknown()) }),
   ArtifactList: z.object({ ...ref, complete: z.boolean(), items: z.array(artifact) }),
   ArtifactFile: z.object({ ...ref, artifact: z.string(), file: z.string(), sizeBytes: z.int(), sha256: digest }),
+  Approval: z.object({ ...ref, approvedBy: z.string(), specDigest: digest }),
   Cancel: z.object({ ...ref, changed: z.boolean() }),
   Retry: z.object({ ...ref, of: z.string() }),
   Sync: z.object({ ...ref, request: z.string() }),

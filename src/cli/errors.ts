@@ -51,6 +51,8 @@ function fromKube(error: KubeError): CliError {
     case 'unavailable':
     case 'timeout':
       return new CliError('unreachable', `the cluster did not answer: ${message}`, 'kubectl cluster-info', error);
+    case 'invalid':
+      return new CliError('usage', message, undefined, error);
     case 'aborted':
       return new CliError('interrupted', 'interrupted', undefined, error);
     default:

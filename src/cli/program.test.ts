@@ -1,7 +1,9 @@
+import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { CLI_API_VERSION, errorBody } from './envelope.ts';
 import { run } from './program.ts';
@@ -57,6 +59,22 @@ test('without a kubeconfig the message names where it was looked for', async () 
   expect(code).toBe(2);
   expect(err).toContain(join(home, '.kube', 'config'));
   expect(err).toContain('try: kubectl config get-contexts');
+});
+
+test('half a command line is answered with help, and as JSON with words', async () => {
+  expect(await cli('runs')).toMatchObject({ code: 2, out: '', err: expect.not.stringContaining('try:') });
+  const { code, out } = await cli('--json');
+  expect({ code, message: (JSON.parse(out) as { error: { message: string } }).error.message }).toEqual({
+    code: 2,
+    message: 'a command is missing',
+  });
+});
+
+test('an older Node is told so, in words in place of a stack', async () => {
+  const older = 'data:text/javascript,Object.defineProperty(process,"versions",{value:{node:"20.1.0"}})';
+  const main = join(import.meta.dirname, 'main.ts');
+  const ended = promisify(execFile)(process.execPath, ['--import', older, main, 'doctor']);
+  await expect(ended).rejects.toMatchObject({ code: 1, stderr: expect.stringContaining('needs Node 24 or newer') });
 });
 
 test('help is no error', async () => {

@@ -3,6 +3,7 @@ import { Command, CommanderError, InvalidArgumentError, Option, type OutputConfi
 import { CAPABILITIES, type Capability } from '../crds/vocabulary.ts';
 import { VERSION } from '../version.ts';
 import * as artifacts from './commands/artifacts.ts';
+import { approve } from './commands/approve.ts';
 import { cancel, retry, sync } from './commands/change.ts';
 import { doctor } from './commands/doctor.ts';
 import { events } from './commands/events.ts';
@@ -60,7 +61,7 @@ function complain({ stdout, stderr, signal }: Io, json: boolean, error: unknown)
   const { code, message, next } = signal.aborted
     ? new CliError('interrupted', 'interrupted')
     : error instanceof CommanderError
-      ? new CliError('usage', error.message.replace(/^error: /, ''), 'kubectl worldflux --help')
+      ? usageError(error)
       : cliErrorOf(error);
   if (json) {
     const body = { apiVersion: CLI_API_VERSION, kind: 'Error', error: { code, message, next: next ?? null } };
@@ -68,8 +69,16 @@ function complain({ stdout, stderr, signal }: Io, json: boolean, error: unknown)
   } else if (!(error instanceof CommanderError)) {
     stderr.write(`error: ${message}\n`);
   }
-  if (!json && next !== undefined) stderr.write(`try: ${next}\n`);
+  if (!json && next !== undefined && !helped(error)) stderr.write(`try: ${next}\n`);
   return EXIT_CODES[code];
+}
+
+/** Half a command line, such as `kubectl worldflux runs`: its help was printed, and is answer enough for a person. */
+const helped = (error: unknown): boolean => error instanceof CommanderError && error.code === 'commander.help';
+
+function usageError(error: CommanderError): CliError {
+  const message = helped(error) ? 'a command is missing' : error.message.replace(/^error: /, '').replace(/\n/, ' ');
+  return new CliError('usage', message, 'kubectl worldflux --help', error);
 }
 
 type Within = (options: GlobalOptions, work: (session: Session) => Promise<Answer | undefined>) => Promise<void>;
@@ -156,6 +165,10 @@ function build(within: Within, output: OutputConfiguration): Command {
       act((session) => artifacts.get(session, name, artifact, { rank, output })),
     );
 
+  program
+    .command('approve <run>')
+    .description('let a run that waits for an approval start, in your name')
+    .action((name: string) => act((session) => approve(session, name)));
   program
     .command('cancel <run>')
     .description('stop a run for good; what it has written is kept')

@@ -20,7 +20,7 @@ export async function list(session: Session, name: string): Promise<Answer<'Arti
     sha256: sha256 ?? null,
     message: message ?? null,
   }));
-  const none = complete ? `${name} left no artifacts` : `${name} goes on: what it leaves is known at its end`;
+  const none = complete ? `${name} left no artifacts` : goesOn(name);
   const rows = data.map((a) => [
     a.name,
     String(a.rank),
@@ -32,6 +32,8 @@ export async function list(session: Session, name: string): Promise<Answer<'Arti
   const text = rows.length === 0 ? none : table(['NAME', 'RANK', 'STATE', 'SIZE', 'DIGEST', 'MESSAGE'], rows);
   return answerOf('ArtifactList', { ...ref, complete, items: data }, text);
 }
+
+const goesOn = (name: string): string => `${name} goes on: what it leaves is known at its end`;
 
 export interface GetOptions {
   rank: number | undefined;
@@ -46,7 +48,14 @@ export async function get(
   options: GetOptions,
 ): Promise<Answer<'ArtifactFile'>> {
   const ref = refOf(await getRun(session, name));
-  const item = pick((await listArtifacts(session, ref)).items, ref, artifact, options.rank);
+  const { items, complete } = await listArtifacts(session, ref);
+  if (items.length === 0 && !complete)
+    throw new CliError(
+      'wrongState',
+      goesOn(name),
+      `kubectl wait -n ${ref.namespace} --for=condition=Finished worldrun/${name}`,
+    );
+  const item = pick(items, ref, artifact, options.rank);
   const file = await target(item, options.output);
   const sha256 = await download(session, ref, item, file);
   const sizeBytes = item.sizeBytes ?? 0;

@@ -37,6 +37,14 @@ export async function sync(session: Session, name: string): Promise<Answer<'Sync
       `${name} has not ended: it is ${run.status?.phase ?? 'Pending'}`,
       `kubectl wait -n ${ref.namespace} --for=condition=Finished worldrun/${name}`,
     );
+  const synced = run.status?.conditions?.find(({ type }) => type === 'Synced');
+  // Whatever is to be sent one day says so. A request that nobody will look at must not be waited for.
+  if (synced === undefined || synced.reason === 'SyncDisabled')
+    throw new CliError(
+      'wrongState',
+      synced?.message ?? `${name} is sent nowhere: neither it nor its profile asks for a sync (spec.sync)`,
+      `kubectl worldflux runs show ${name} -n ${ref.namespace}`,
+    );
   const request = new Date().toISOString();
   const merge = { metadata: { annotations: { [SYNC_ANNOTATION]: request } } };
   await session.client.patch(WORLD_RUNS, ref, { merge }, { signal: session.signal });

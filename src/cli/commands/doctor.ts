@@ -48,7 +48,7 @@ export async function doctor(session: Session, question: RuntimeQuestion): Promi
     checks.push(kinds);
     if (kinds.level === 'ok') {
       const [listed, may] = await Promise.all([listProfiles(session), rights(session)]);
-      checks.push(listed.line, ...may);
+      checks.push(listed.line, ...may, await profileRights(session, listed.profiles));
       runtimes = runtimeFacts(listed.profiles, question);
       if (listed.known) checks.push(...runtimeLines(runtimes, question.capability));
       checks.push(...(await secretLines(session, listed.profiles)), ...upstreamLines(listed.profiles));
@@ -215,6 +215,36 @@ async function rights({ client, namespace, signal }: Session): Promise<Line[]> {
       }),
     ),
   );
+}
+
+/** Most of them that are asked about one by one. */
+const MOST_PROFILES = 20;
+
+/**
+ * The right to start runs is worth little without one to a profile; it is granted for the whole cluster or not at all
+ * (docs/security.md). Nothing is wrong where the policy that asks for it is off.
+ */
+async function profileRights({ client, signal }: Session, profiles: readonly RuntimeProfile[]): Promise<Line> {
+  return looked('rights', 'info', async () => {
+    const named = profiles.flatMap(({ metadata }) => metadata?.name ?? []).slice(0, MOST_PROFILES);
+    const asked = [...new Set(['default', ...named])];
+    const answers = await Promise.all(
+      asked.map(async (name) => {
+        const resourceAttributes = { verb: 'use', group: GROUP, resource: 'runtimeprofiles', name };
+        const review = { metadata: {}, spec: { resourceAttributes } };
+        return (await client.create(SELF_REVIEWS, review, { signal, timeoutMs: CALL_MS })).status?.allowed === true;
+      }),
+    );
+    const may = asked.filter((_, i) => answers[i]);
+    if (may.length === 0)
+      return line(
+        'rights',
+        'info',
+        'you may use no RuntimeProfile, not even the default one: ask the platform team for the verb “use” (docs/security.md)',
+      );
+    const words = may.map((name) => (name === 'default' ? 'the default one' : name)).join(', ');
+    return line('rights', 'ok', `you may use these RuntimeProfiles: ${words}`);
+  });
 }
 
 async function gpus({ client, signal }: Session): Promise<Line> {

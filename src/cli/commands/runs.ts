@@ -89,6 +89,8 @@ function describe(run: Run): string {
     ],
     ['Manifest', run.manifestDigest],
     ['Artifacts', run.artifactCount === 0 ? null : String(run.artifactCount)],
+    ['Results', wordsOf(run, 'ResultsStored', 'stored')],
+    ['Sync', wordsOf(run, 'Synced', 'done')],
   ];
   const given = facts.filter(([, value]) => value !== null && value !== '');
   return table(
@@ -98,6 +100,13 @@ function describe(run: Run): string {
     .split('\n')
     .slice(1)
     .join('\n');
+}
+
+/** What a condition says; null where there is none. */
+function wordsOf({ conditions }: Run, type: string, good: string): string | null {
+  const found = conditions.find((condition) => condition.type === type);
+  if (found === undefined) return null;
+  return found.status === 'True' ? good : `${found.reason}: ${found.message}`;
 }
 
 const ready = ({ status }: WorldRun) => status?.conditions?.find((c) => c.type === 'Ready');

@@ -4,13 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { ANNOTATIONS, inputDigest } from '../../../src/controller/identity.ts';
 import { WORLD_RUNS } from '../../../src/controller/run/view.ts';
 import { makeProviderEvent } from '../../../src/telemetry/provider-event.ts';
 import { getRecord, putRecord } from '../../../src/results/records.ts';
 import { fileStore, s3Store } from '../results/stores.ts';
 import type { StoreUnderTest } from '../results/store-conformance.ts';
 import { cliOf, type Cli } from './cli-process.ts';
-import { createRun, finishRun, idOf } from './finished-run.ts';
+import { createRun, finishRun, idOf, writeStatus } from './finished-run.ts';
 import { Served, type Person } from './served.ts';
 
 /** `kubectl worldflux` on a real API server, by a user with the rights of a namespace's editor. */
@@ -209,6 +210,7 @@ describe('a run', () => {
     expect(again.metadata?.annotations).toEqual({ 'worldflux.ai/rerun': done.status?.runId });
     expect((await cli.json('Retry', ...here('retry', 'tried'))).name).toBe('tried-retry-2');
     expect((await cli.json('Retry', ...here('retry', 'tried', '--name', 'mine'))).name).toBe('mine');
+    expect((await cli.error('usage', ...here('retry', 'tried', '--name', 'Not_A_Name'))).message).toContain('RFC 1123');
     expect((await cli.error('wrongState', ...here('retry', 'tried', '--name', 'mine'))).next).toContain(
       '--name NEW-NAME',
     );
@@ -218,10 +220,38 @@ describe('a run', () => {
     const ref = { namespace, name: 'sent' };
     const run = await createRun(served.client, ref);
     expect(await cli.error('wrongState', ...here('sync', 'sent'))).toMatchObject({ exitCode: 7 });
-    await finishRun(served.client, under.store, run, {});
+    const done = await finishRun(served.client, under.store, run, {});
+    expect((await cli.error('wrongState', ...here('sync', 'sent'))).message).toMatch(/sent nowhere/);
+    const synced = {
+      type: 'Synced',
+      status: 'False' as const,
+      reason: 'AwaitingRequest',
+      message: 'The mode is Manual.',
+    };
+    const conditions = [...done.status!.conditions!, { ...synced, lastTransitionTime: new Date().toISOString() }];
+    await writeStatus(served.client, done, { ...done.status!, conditions });
+    expect((await cli(...here('runs', 'show', 'sent'))).out).toMatch(/^Sync +AwaitingRequest: The mode is Manual\.$/m);
     const { request } = await cli.json('Sync', ...here('sync', 'sent'));
     const { metadata } = await served.client.get(WORLD_RUNS, ref);
     expect(metadata?.annotations).toMatchObject({ 'worldflux.ai/sync': request });
+  });
+
+  test('that waits for an approval gets it, of its spec and in the name of its giver', async () => {
+    const ref = { namespace, name: 'costly' };
+    const run = await createRun(served.client, ref);
+    expect((await cli.error('wrongState', ...here('approve', 'costly'))).message).toBe(
+      'costly does not wait for an approval: it is Pending (Pending)',
+    );
+    const ready = { type: 'Ready', status: 'False' as const, reason: 'AwaitingApproval', message: '' };
+    const conditions = [{ ...ready, lastTransitionTime: new Date().toISOString() }];
+    await writeStatus(served.client, run, { epoch: 1, phase: 'Suspended', conditions });
+    const { specDigest, approvedBy } = await cli.json('Approval', ...here('approve', 'costly'));
+    const { metadata, spec } = await served.client.get(WORLD_RUNS, ref);
+    expect(metadata?.annotations).toEqual({ [ANNOTATIONS.approve]: specDigest, [ANNOTATIONS.approvedBy]: approvedBy });
+    expect(specDigest).toBe(inputDigest(spec));
+    expect(JSON.parse(await served.admin.kubectl('auth', 'whoami', '-o', 'json'))).toMatchObject({
+      status: { userInfo: { username: approvedBy } },
+    });
   });
 
   test('that has no log yet is said to have none, with the command that waits for it', async () => {
@@ -233,11 +263,19 @@ describe('a run', () => {
       message: expect.stringContaining('no manifest yet'),
     });
     expect(await cli.error('usage', ...here('logs', '-f', 'waiting'))).toMatchObject({ exitCode: 2 });
+    expect(await cli.error('wrongState', ...here('artifacts', 'get', 'waiting', 'x'))).toMatchObject({
+      message: 'waiting goes on: what it leaves is known at its end',
+    });
   });
 
   test('of somebody else is refused as kubectl refuses it', async () => {
     await createRun(served.client, { namespace, name: 'theirs' });
     const stranger = cliOf((await served.reader('stefan', await served.namespace())).kubeconfig);
+    expect((await stranger.json('Doctor', 'doctor')).checks).toContainEqual({
+      check: 'rights',
+      level: 'info',
+      message: expect.stringContaining('you may use no RuntimeProfile'),
+    });
     expect(await stranger.error('forbidden', ...here('runs', 'show', 'theirs'))).toMatchObject({
       exitCode: 4,
       next: 'kubectl worldflux doctor',
