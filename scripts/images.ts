@@ -1,27 +1,32 @@
 import { parseArgs } from 'node:util';
 import { SMOKE_IMAGES } from '../images/index.ts';
 import { VERSION } from '../src/version.ts';
+import { attachCluster } from '../test/cluster/index.ts';
 import { buildImage } from '../test/cluster/images.ts';
-import { operatorImage } from '../test/cluster/operator-image.ts';
+import { OPERATOR_IMAGE, operatorImage } from '../test/cluster/operator-image.ts';
 import { pushImage } from './release/push.ts';
 
-/** Builds the operator's image and the smoke workloads, and pushes them where no release of ours can be pulled. */
+/** Builds the operator's image and the smoke workloads, and brings them where no release of ours can be pulled. */
 
-const USAGE = `usage: npm run images -- [--push REGISTRY] [--insecure] [--only NAME]
+const USAGE = `usage: npm run images -- [--push REGISTRY [--insecure]] [--load CLUSTER] [--only NAME]
   Builds worldflux-operator and the smoke workloads from this checkout, and prints where they are.
   --push REGISTRY  to REGISTRY/NAME:${VERSION}, such as registry.example.com/worldflux, with the credentials of docker login
   --insecure       the registry speaks plain HTTP
+  --load CLUSTER   into a cluster of npm run cluster, such as dev, under the names that the samples use
   --only NAME      one of them`;
 
 interface Image {
   name: string;
+  /** Its name in a cluster that it is loaded into. */
+  tag: string;
   archive(signal: AbortSignal): Promise<string>;
 }
 
 const IMAGES: readonly Image[] = [
-  { name: 'worldflux-operator', archive: operatorImage },
+  { name: 'worldflux-operator', tag: OPERATOR_IMAGE, archive: operatorImage },
   ...SMOKE_IMAGES.map((image) => ({
     name: `smoke-${image.name}`,
+    tag: image.tag,
     archive: (signal: AbortSignal) => buildImage({ ...image, signal }),
   })),
 ];
@@ -30,6 +35,7 @@ const { values } = parseArgs({
   options: {
     push: { type: 'string' },
     insecure: { type: 'boolean', default: false },
+    load: { type: 'string' },
     only: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
@@ -45,11 +51,22 @@ if (chosen.length === 0) {
   process.exit(64);
 }
 
+const cluster = values.load === undefined ? undefined : await attachCluster(values.load);
+if (values.load !== undefined && cluster === undefined) {
+  console.error(`no cluster is called ${values.load}: npm run cluster -- up --name ${values.load}`);
+  process.exit(1);
+}
+
 const stop = new AbortController();
 process.once('SIGINT', () => stop.abort(new Error('interrupted')));
 const registry = values.push?.replace(/\/$/, '');
-for (const { name, archive } of chosen) {
+for (const { name, tag, archive } of chosen) {
   const file = await archive(stop.signal);
+  if (cluster !== undefined) {
+    await cluster.loadImage(file);
+    console.log(tag);
+    continue;
+  }
   if (registry === undefined) {
     console.log(`${name}  ${file}`);
     continue;

@@ -4,11 +4,12 @@ import { startKwok } from './kwok.ts';
 import { clusterNames } from './paths.ts';
 import { provision } from './provision.ts';
 
-const USAGE = `usage: npm run cluster -- up|down|status|kubeconfig|provision [--name dev] [--kind api|node|kwok] [--nodes 100] [--plan]
+const USAGE = `usage: npm run cluster -- up|down|status|kubeconfig|env|provision [--name dev] [--kind api|node|kwok] [--nodes 100] [--plan]
   up          start a cluster and leave it running; kwok is an API server with a scheduler and simulated nodes
   down        stop it and remove every trace
   status      list the clusters of this host and their processes
   kubeconfig  print the path of the administrator's kubeconfig
+  env         print KUBECONFIG and HOST_ADDRESS, at which its pods reach this host, for a shell's eval
   provision   build and cache what clusters are made of; --plan only says what that would be`;
 
 const { values, positionals } = parseArgs({
@@ -35,13 +36,14 @@ async function main(verb: string | undefined): Promise<number> {
     await provision({ plan: values.plan });
     return 0;
   }
-  if (verb === 'down' || verb === 'kubeconfig') {
+  if (verb === 'down' || verb === 'kubeconfig' || verb === 'env') {
     const cluster = await attachCluster(values.name);
     if (cluster === undefined) {
       console.error(`no cluster is called ${values.name}`);
       return 1;
     }
     if (verb === 'down') await cluster.down();
+    else if (verb === 'env') console.log(`export KUBECONFIG=${cluster.kubeconfig} HOST_ADDRESS=${cluster.hostAddress}`);
     else console.log(cluster.kubeconfig);
     return 0;
   }
