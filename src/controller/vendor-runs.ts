@@ -131,7 +131,7 @@ export class VendorRuns {
       for (const { name, digest, spec } of caches.profiles.list()) {
         const profile = { name, digest, spec };
         if (!this.vendors.isVendor(profile) || !this.registry.getRuntime(spec.runtime).traits.paid) continue;
-        await this.vendors.sweep(profile, orphanAgeSeconds * 1000).catch((error: unknown) => {
+        await this.vendors.sweeper.sweep(profile, orphanAgeSeconds * 1000).catch((error: unknown) => {
           if (!(error instanceof CannotReach)) onError(`the work of profile ${name} could not be swept`, error);
         });
       }

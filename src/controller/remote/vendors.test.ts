@@ -126,8 +126,8 @@ describe('work that the vendor lists only after it was looked for in vain', () =
   test('is found by the sweep, when the second one was answered', async () => {
     const { vendors, put, orphans } = open([work('late'), work('second', { createdAt: ms(201) })]);
     put('run', { intent: again, externalId: 'second' });
-    await vendors.sweep(profile, 60_000);
-    await vendors.sweep(profile, 60_000);
+    await vendors.sweeper.sweep(profile, 60_000);
+    await vendors.sweeper.sweep(profile, 60_000);
     expect(orphans).toEqual(['late']);
   });
 });

@@ -20,7 +20,8 @@ import { matchIntents, type Intent } from './claims.ts';
 import { NO_FILES } from './files.ts';
 import { WorkPoller, type PolledGroup } from './poller.ts';
 import type { Orphan, VendorAccess } from './ports.ts';
-import { findOrphans, type SweptIntent } from './sweep.ts';
+import { pollBudgetMs, requestTimeoutMs } from './request-times.ts';
+import { Sweeper } from './sweeper.ts';
 import { withTimeLeft } from './time-left.ts';
 import { turnToAttempt, type Resolution, type VendorWorld } from './world.ts';
 
@@ -38,20 +39,16 @@ export interface VendorsOptions {
   now(): number;
 }
 
-/** The runtime name of a request's timeout where the profile has no policy; milliseconds. */
-const REQUEST_TIMEOUT_MS = 60_000;
 const CALL_MS = 120_000;
 const COPIES_AT_ONCE = 4;
-const SWEEP_BACK_MS = 24 * 3_600_000;
 
 /** Everything that the controller does with vendors: what a run's world shows of them, and each step's one call. */
 export class Vendors {
   readonly #o: VendorsOptions;
   readonly poller: WorkPoller;
+  readonly sweeper: Sweeper;
   /** Work that a run of this process has taken for its own and the status may not show yet, by external id. */
   readonly #claims = new Map<string, { run: string; attempt: number }>();
-  /** By profile: what the last sweep took for an orphan. */
-  readonly #suspects = new Map<string, ReadonlySet<string>>();
   #copies = 0;
   readonly #waiting: (() => void)[] = [];
 
@@ -61,6 +58,14 @@ export class Vendors {
       groups: () => this.#groups(),
       onChange: options.wake,
       onError: options.onError,
+    });
+    this.sweeper = new Sweeper({
+      caches: options.caches,
+      reach: (profile) => this.reach(profile),
+      isClaimed: (externalId) => this.#isClaimed(externalId),
+      report: (profile, externalId, action) => this.report(profile, externalId, action),
+      onError: options.onError,
+      now: options.now,
     });
   }
 
@@ -229,39 +234,6 @@ export class Vendors {
     return this.#rivalsOf(mine, profile).some((rival) => rival.resolvableAt > this.#o.now());
   }
 
-  /**
-   * Looks for orphans of a profile's account, and stops them where the profile says so. Call when the caches are complete:
-   * an empty one would make every piece of work an orphan.
-   */
-  async sweep(profile: ProfileRef, minAgeMs: number): Promise<void> {
-    const { caches, now } = this.#o;
-    const { runtime, io } = this.reach(profile);
-    const works: FoundWork[] = [];
-    for await (const work of runtime.list(now() - SWEEP_BACK_MS, io)) works.push(work);
-    const intents: SweptIntent[] = [];
-    for (const run of caches.runs.list()) {
-      if (run.state === 'settled')
-        intents.push(...(run.work?.intents ?? []).map((intent) => ({ intent, open: false })));
-      else
-        for (const { intent, externalId } of run.status.attempts ?? [])
-          if (intent !== undefined) intents.push({ intent, open: externalId === undefined });
-    }
-    const { orphans, seen } = findOrphans({
-      now: now(),
-      works,
-      isClaimed: (id) => this.#isClaimed(id),
-      intents,
-      requestTimeoutMs: requestTimeoutMs(profile),
-      minAgeMs,
-      seenBefore: this.#suspects.get(profile.name) ?? new Set(),
-    });
-    this.#suspects.set(profile.name, seen);
-    for (const { externalId, createdAt } of orphans) {
-      if (profile.spec.orphans === 'Delete') await runtime.teardown({ externalId, createdAt, attempt: 0 }, io);
-      this.report(profile, externalId, profile.spec.orphans === 'Delete' ? 'Deleted' : 'Reported');
-    }
-  }
-
   /** Copies the results of ended work into the run store; at most a few runs at once. Throws what the copy throws. */
   async collect(run: LiveRun, profile: ProfileRef, externalId: string): Promise<void> {
     await this.#turn();
@@ -363,13 +335,4 @@ const stillUnderWay = (at: number): Resolution => ({
 /** The profile's credentials are not usable now. */
 export class CannotReach extends Error {
   override readonly name = 'CannotReach';
-}
-
-function pollBudgetMs(profile: ProfileRef): number | undefined {
-  const seconds = profile.spec.requestPolicy?.polling.maxElapsedSeconds;
-  return seconds === undefined ? undefined : seconds * 1000;
-}
-
-export function requestTimeoutMs(profile: ProfileRef): number {
-  return (profile.spec.requestPolicy?.request.timeoutSeconds ?? REQUEST_TIMEOUT_MS / 1000) * 1000;
 }

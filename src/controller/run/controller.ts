@@ -377,6 +377,7 @@ export class RunController {
   }
 
   #gone(run: RunView, id: string): void {
+    this.#o.vendors.sweeper.onGone(run);
     if (this.#leads) return this.#o.onRunDeleted(run, id);
     const at = this.#o.now();
     this.#unattended.push({ run, id, at });
