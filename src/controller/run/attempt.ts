@@ -8,7 +8,10 @@ import { UNCOUNTED, type World } from './world.ts';
 
 export type SeenPod = World['pods'][number];
 export type Seen = { pod: SeenPod; state: PodState };
-export type JobOfAttempt = Pick<JobView, 'uid' | 'name' | 'suspended' | 'queued' | 'startedAt' | 'createdAt' | 'end'>;
+export type JobOfAttempt = Pick<
+  JobView,
+  'uid' | 'namespace' | 'name' | 'suspended' | 'queue' | 'startedAt' | 'createdAt' | 'end'
+>;
 
 export interface Attempt {
   world: World;

@@ -96,7 +96,7 @@ describe('before it runs', () => {
       { now: 2, jobs: [job], pods: [aPod().waiting('ErrImagePull', 'x')] },
       'say ImagePullBackOff',
     ],
-    ['a queue’s wait', { jobs: [aJob().suspended()] }, 'say Queued'],
+    ['a queue’s wait', { jobs: [aJob().inQueue('q').suspended()] }, 'say Queued'],
     [
       'of several pods the worst wait is said',
       { now: 9, run: aRun().onNodes(2), jobs: [job], pods: [aPod().scheduled(), aPod().ofRank(1).unschedulable()] },
@@ -110,6 +110,15 @@ describe('before it runs', () => {
   ];
   test.each(waits)('%s', (_, scene, expected) => {
     expect(outcome(scene)).toBe(expected);
+  });
+
+  test('a wait in a queue says which one, and where it says why', () => {
+    expect(decided({ jobs: [aJob().inQueue('team-a').suspended()] })).toMatchObject({
+      situation: { message: expect.stringMatching(/queue team-a .*-n team .*job-uid=job-1$/) as string },
+    });
+    expect(decided({ jobs: [aJob().suspended()] })).toMatchObject({
+      situation: { reason: 'Queued', message: expect.stringContaining('in no queue') as string },
+    });
   });
 
   test('a running attempt is shown with node, start and Job', () => {

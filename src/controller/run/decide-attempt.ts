@@ -12,6 +12,7 @@ import {
   type Seen,
   type SeenPod,
 } from './attempt.ts';
+import { queueWords } from '../../runtime/local/job-view.ts';
 import { endOf, type End } from './attempt-end.ts';
 import { closeAs, type Stop } from './closing.ts';
 import type { Decision } from './decision.ts';
@@ -38,8 +39,9 @@ export function decideAttempt(world: World, job: JobOfAttempt, number: number): 
 
 /** The Job is gone for certain: what its pods left is still collected. */
 export function decideWithoutJob(world: World, uid: string, number: number): Decision {
-  const createdAt = iso(world.now);
-  const job = { uid, name: '', suspended: false, queued: false, startedAt: undefined, createdAt, end: undefined };
+  const { namespace } = world.run;
+  const none = { queue: undefined, startedAt: undefined, end: undefined };
+  const job = { uid, namespace, name: '', suspended: false, createdAt: iso(world.now), ...none };
   const message =
     'The Job of the run was deleted; it is not created again. To run it once more, create a run with a new name.';
   const cancelled = { reason: 'Cancelled', message: 'Cancelled while its Job was gone.', exitCode: undefined } as const;
@@ -108,7 +110,7 @@ const KUBELET_MS = 30_000;
 
 /** Pods that went: was it the queue? It suspends the Job first, but that may still be under way to the cache. */
 function confirmJob({ world, job, seen }: Attempt): Decision | undefined {
-  if (!job.queued || world.memory.jobRead === job.uid || !seen.some(({ pod }) => pod.deleting || pod.gone))
+  if (job.queue === undefined || world.memory.jobRead === job.uid || !seen.some(({ pod }) => pod.deleting || pod.gone))
     return undefined;
   return { do: 'readJob', job };
 }
@@ -302,11 +304,7 @@ function watch(attempt: Attempt): Decision {
       ? timeouts.queueSeconds - clocks.queueSeconds
       : timeouts.startupSeconds - clocks.startupSeconds) * 1000;
   if (job.suspended)
-    return say(
-      attempt,
-      { is: 'waiting', reason: 'Queued', message: 'The Job waits for its queue to admit it.', admitted: true },
-      left,
-    );
+    return say(attempt, { is: 'waiting', reason: 'Queued', message: queueWords(job), admitted: true }, left);
   const waiting = worstWait(seen);
   if (waiting === undefined) return watchWithoutPods(attempt, age, left);
   const settleMs = SETTLE_MS[waiting.reason as keyof typeof SETTLE_MS] ?? 0;

@@ -16,8 +16,8 @@ export interface JobView {
   createdAt: string;
   deleting: boolean;
   suspended: boolean;
-  /** A queue (Kueue) decides when its pods may start, and may take them away again. */
-  queued: boolean;
+  /** The queue (of Kueue) that decides when its pods may start, and may take them away again. */
+  queue: string | undefined;
   /** The Job controller started a pod set; a queue's eviction clears it. */
   startedAt: string | undefined;
   active: number;
@@ -41,7 +41,7 @@ export function projectJob(object: Wire<V1Job>): JobView {
     createdAt: meta.creationTimestamp ?? '',
     deleting: meta.deletionTimestamp !== undefined,
     suspended: object.spec?.suspend === true,
-    queued: meta.labels?.[KUEUE_QUEUE_LABEL] !== undefined,
+    queue: meta.labels?.[KUEUE_QUEUE_LABEL],
     startedAt: object.status?.startTime,
     active: object.status?.active ?? 0,
     end:
@@ -54,4 +54,11 @@ export function projectJob(object: Wire<V1Job>): JobView {
             at: end.lastTransitionTime ?? '',
           },
   };
+}
+
+/** What a suspended Job waits for, and where it says why. */
+export function queueWords({ queue, namespace, uid }: Pick<JobView, 'queue' | 'namespace' | 'uid'>): string {
+  if (queue === undefined) return 'The Job is suspended and in no queue: whoever suspended it must start it again.';
+  const where = `kubectl -n ${namespace} describe workloads -l kueue.x-k8s.io/job-uid=${uid}`;
+  return `The Job waits for queue ${queue} to admit it. What keeps it: ${where}`;
 }

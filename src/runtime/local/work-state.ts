@@ -1,6 +1,6 @@
 import type { WorkState } from '../contract.ts';
 import { byCause, COMPLETED, endWithoutPods, type EndedPod, type JobEnd } from './job-end.ts';
-import type { JobView } from './job-view.ts';
+import { queueWords, type JobView } from './job-view.ts';
 import { podState, type PodView } from './pod-state.ts';
 
 /**
@@ -41,7 +41,7 @@ export function workState(
 function whyItWaits(job: JobView, states: readonly ReturnType<typeof podState>[]): string {
   const waiting = states.find((state) => state.at === 'waiting');
   if (waiting !== undefined) return waiting.message;
-  return job.suspended ? 'The Job waits for its queue to admit it.' : 'The Job has no pod yet.';
+  return job.suspended ? queueWords(job) : 'The Job has no pod yet.';
 }
 
 function earliest(times: readonly (string | undefined)[]): number | undefined {
