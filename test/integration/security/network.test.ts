@@ -5,10 +5,7 @@ import { LABELS, MANAGER } from '../../../src/controller/identity.ts';
 import { attachCluster, type Cluster } from '../../cluster/index.ts';
 import { OPERATOR, render, type KubeObject } from '../chart/helm.ts';
 
-/**
- * What the chart's NetworkPolicies say. That a network plugin then does it is not tested: the one of the tests' nodes knows
- * no policies.
- */
+/** What the chart's NetworkPolicies say. What then comes through is tested in `test/peers/network-policies.test.ts`. */
 
 interface Peer {
   namespaceSelector?: { matchLabels?: Record<string, string> };
