@@ -74,7 +74,7 @@ export async function toolFolder(name: ToolName, folder: string, signal?: AbortS
   });
 }
 
-async function moduleDirectory(module: string, signal: AbortSignal | undefined): Promise<string> {
+export async function moduleDirectory(module: string, signal: AbortSignal | undefined): Promise<string> {
   const text = await run(['go', 'mod', 'download', '-json', module], { timeoutMs: 10 * 60_000, signal });
   return (JSON.parse(text) as { Dir: string }).Dir;
 }
