@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { inputDigest } from '../crds/input-digest.ts';
 import type { WorldRunSpec } from '../crds/world-run.ts';
 import { JOB_ANNOTATIONS, JOB_LABELS, shortHash } from '../runtime/local/names.ts';
@@ -10,14 +10,11 @@ export { childName, MANAGER } from '../runtime/local/names.ts';
 
 /** UUID v5 (RFC 9562 §5.5): SHA-1 over a namespace UUID and a name. */
 export function uuid5(namespace: string, name: string): string {
-  const hash = createHash('sha1')
-    .update(Buffer.from(namespace.replaceAll('-', ''), 'hex'))
-    .update(name)
-    .digest()
-    .subarray(0, 16);
-  hash[6] = (hash[6]! & 0x0f) | 0x50;
-  hash[8] = (hash[8]! & 0x3f) | 0x80;
-  const hex = hash.toString('hex');
+  const input = Buffer.concat([Buffer.from(namespace.replaceAll('-', ''), 'hex'), Buffer.from(name)]);
+  const id = hash('sha1', input, 'buffer').subarray(0, 16);
+  id[6] = (id[6]! & 0x0f) | 0x50;
+  id[8] = (id[8]! & 0x3f) | 0x80;
+  const hex = id.toString('hex');
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 

@@ -10,7 +10,8 @@ import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 /** What has been approved; once the status says so it stays. */
 export function approvalOf(run: LiveRun): LiveRun['approval'] {
   if (run.status.approval !== undefined) return run.status.approval;
-  return run.approval?.specDigest === inputDigest(run.spec) ? run.approval : undefined;
+  if (run.approval === undefined) return undefined;
+  return run.approval.specDigest === inputDigest(run.spec) ? run.approval : undefined;
 }
 
 /** Why the run waits for a person, in words that say how to go on; undefined when it does not. */

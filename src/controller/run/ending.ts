@@ -3,7 +3,6 @@ import { publicText } from './public-text.ts';
 import type { AttemptStatus, StoredArtifact, StoredLog, WorldRunStatus } from '../../crds/world-run-status.ts';
 import type { CollectedResult } from '../../results/contract.ts';
 import { actualCostUSD, requestsSent } from '../cost.ts';
-import { inputDigest } from '../identity.ts';
 import { VERSION } from '../../version.ts';
 import type { Ending } from './decision.ts';
 import { buildManifest } from './manifest.ts';
@@ -100,7 +99,7 @@ export function recordFor(
     name: run.name,
     uid: run.uid,
     ...(run.spec.runKey !== undefined && { runKey: run.spec.runKey }),
-    specDigest: inputDigest(run.spec),
+    specDigest: manifest.input_digest,
     state: 'Finished',
     status,
     manifest,

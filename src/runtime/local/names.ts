@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 /** Names, labels and annotations of what a run makes in a cluster. All follow from the run: a lost answer changes none. */
 
@@ -15,7 +15,7 @@ export function childName(run: { name: string; uid: string }, attempt?: number):
 
 /** The first `length` hexadecimal digits of the text's SHA-256. */
 export function shortHash(text: string, length: number): string {
-  return createHash('sha256').update(text).digest('hex').slice(0, length);
+  return hash('sha256', text).slice(0, length);
 }
 
 export const JOB_LABELS = {
