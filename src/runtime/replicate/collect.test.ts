@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { TOKEN } from '../../../test/fakes/replicate/server.ts';
+import type { OperationPolicy } from '../../crds/runtime-profile.ts';
 import type { RuntimeResult } from '../contract.ts';
 import { outputsOf } from './outputs.ts';
 import { aProfile, aVendor, KeepingSink } from './testing/a-vendor.ts';
@@ -13,15 +14,17 @@ async function collected(
     sink = new KeepingSink(),
     behaviour = {},
     maxDownloadBytes,
+    download = {},
   }: {
     sink?: KeepingSink;
     behaviour?: object;
     maxDownloadBytes?: number;
+    download?: Partial<OperationPolicy>;
   } = {},
 ) {
   const vendor = await aVendor({
     fake: { behaviour: { output, ...behaviour } },
-    policy: { download: { maxAttempts: 2 } },
+    policy: { download: { maxAttempts: 2, ...download } },
     ...(maxDownloadBytes === undefined ? {} : { maxDownloadBytes }),
   });
   const handle = await vendor.create();
@@ -183,6 +186,18 @@ describe('outputs that cannot be had', () => {
     expect(fake.requests('output')).toHaveLength(3);
     expect(sink.text('output-1.mp4')).toBe('second');
     expect((await collect()).artifacts.map(({ state }) => state)).toEqual(['Stored', 'Stored']);
+  });
+
+  test('within the profile’s budget have failed, and are not asked for again', async () => {
+    const { collect, fake } = await collected([{ $file: 'a.txt', text: 'a' }, video], {
+      download: { backoffSeconds: 2, maxElapsedSeconds: 1 },
+    });
+    fake.faults.add({ on: 'output', answer: { status: 503 } });
+    expect((await collect()).artifacts).toMatchObject([
+      { state: 'Failed', message: expect.stringContaining('exceeded budget 1.000s') },
+      { state: 'Stored' },
+    ]);
+    expect(fake.requests('output')).toHaveLength(2);
   });
 
   test('because the connection is lost in the middle are not half kept', async () => {

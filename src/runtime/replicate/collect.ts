@@ -136,6 +136,8 @@ async function download(
     // What the store throws is the store's; what the vendor's bytes throw comes back through it in any wrapping.
     const cause = body?.problem ?? error;
     if (isRuntimeError(cause, 'refused', 'terminal')) return notStored(name, 'Refused', cause.message);
+    // The profile's own word: another try would have a budget of its own.
+    if (isRuntimeError(cause, 'budget')) return notStored(name, 'Failed', cause.message);
     throw cause;
   } finally {
     await body?.cancel();
