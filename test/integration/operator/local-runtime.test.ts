@@ -1,9 +1,13 @@
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest';
+import { runtimeProfileSpec } from '../../../src/crds/runtime-profile.ts';
+import { worldRunSpec } from '../../../src/crds/world-run.ts';
 import { KubeCluster } from '../../../src/controller/kube-cluster.ts';
 import { WORLD_RUNS } from '../../../src/controller/run/view.ts';
 import { JOBS, NAMESPACES } from '../../../src/kube/resource.ts';
 import { KubeClient } from '../../../src/kube/client.ts';
 import type { Handle, Plan, RuntimeContext, RuntimeIo } from '../../../src/runtime/contract.ts';
+import { jobPlan } from '../../../src/runtime/local/attempt-job.ts';
+import { buildJob } from '../../../src/runtime/local/job.ts';
 import { childName, JOB_LABELS } from '../../../src/runtime/local/names.ts';
 import { LocalRuntime } from '../../../src/runtime/local/runtime.ts';
 import { aContext, aProfileRef } from '../../../src/runtime/testing/a-context.ts';
@@ -58,6 +62,86 @@ const planOf = (runtime: LocalRuntime, context: RuntimeContext): Plan => runtime
 async function stateOf(handle: Handle) {
   return (await processOf().observe([handle], io)).get(handle.externalId);
 }
+
+/** Every field of a run and of a profile that ends in a Job. */
+const everything = {
+  run: worldRunSpec.parse({
+    nodes: 2,
+    image: 'own:2',
+    command: ['python', 'train.py'],
+    args: ['--fast'],
+    workingDir: '/worldflux/source/src',
+    env: [{ name: 'SEED', value: '7' }],
+    forwardProviderEnv: ['HF_TOKEN'],
+    resources: { gpu: 4, requests: { cpu: '8' }, limits: { memory: '64Gi' } },
+    nodeSelector: { zone: 'a' },
+    volumes: [
+      { name: 'data', mountPath: '/data', persistentVolumeClaim: { claimName: 'd', readOnly: true } },
+      { name: 'conf', mountPath: '/conf', configMap: { name: 'c' } },
+      { name: 'keys', mountPath: '/keys', secret: { secretName: 's' } },
+    ],
+    source: { git: { url: 'https://git.example/x', ref: 'main', secretRef: { name: 'git' } } },
+  }),
+  profile: runtimeProfileSpec.parse({
+    runtime: 'local',
+    local: {
+      imagePullSecrets: [{ name: 'regcred' }],
+      gpu: { resourceName: 'nvidia.com/gpu', count: 1 },
+      resources: { limits: { cpu: '16' } },
+      shmSize: '16Gi',
+      cache: { persistentVolumeClaim: 'model-cache' },
+      nodeSelector: { pool: 'gpu' },
+      tolerations: [{ key: 'nvidia.com/gpu', operator: 'Exists', effect: 'NoSchedule' }],
+      priorityClassName: 'high',
+      runtimeClassName: 'nvidia',
+      queueName: 'team-a',
+    },
+    providerEnv: [{ name: 'HF_TOKEN', secretKeyRef: { name: 'huggingface', key: 'token' } }],
+  }),
+};
+
+describe('a Job with everything that can be set', () => {
+  const job = buildJob(
+    jobPlan(
+      {
+        ...aContext({ command: ['true'] }, profile),
+        namespace,
+        name: 'everything',
+        uid: 'u',
+        spec: everything.run,
+        profile: { name: 'all', digest: 'sha256:x', spec: everything.profile },
+      },
+      { image: 'operator:1', gatewayUrl: 'https://gateway:8443', caPem: 'PEM' },
+    ),
+  );
+  /** A field that the API server does not know would be dropped without a word otherwise. */
+  const taken = async (object: object): Promise<string> => {
+    const cluster = (await attachCluster(inject('cluster')))!;
+    return cluster.kubectl(['create', '--dry-run=server', '--validate=strict', '-o', 'name', '-f', '-'], {
+      input: JSON.stringify(object),
+    });
+  };
+
+  test('has no field that the API server does not know', async () => {
+    expect((await taken(job)).trim()).toBe(`job.batch/${job.metadata!.name}`);
+  });
+
+  test('makes pods that the restricted standard lets in', async () => {
+    const restricted = `${namespace}-restricted`;
+    await client.create(NAMESPACES, {
+      metadata: { name: restricted, labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } },
+    });
+    onTestFinished(async () => void (await client.delete(NAMESPACES, { name: restricted })));
+    const cluster = (await attachCluster(inject('cluster')))!;
+    await cluster.kubectl(['-n', restricted, 'wait', '--for=create', 'serviceaccount/default', '--timeout=60s']);
+    // Both classes would have to exist.
+    const { priorityClassName: _priority, runtimeClassName: _class, ...spec } = job.spec!.template.spec!;
+    const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'everything', namespace: restricted }, spec };
+    expect((await taken(pod)).trim()).toBe('pod/everything');
+    const root = { ...spec, securityContext: { ...spec.securityContext, runAsNonRoot: false } };
+    await expect(taken({ ...pod, spec: root })).rejects.toThrow(/violates PodSecurity "restricted/);
+  });
+});
 
 describe('a Job', () => {
   test('that two processes create is one', async () => {
