@@ -4,6 +4,29 @@ import { describeOptions, OptionsError, parseOptions, type OperatorOptions } fro
 import { openLog } from './telemetry/log.ts';
 import { secretsInUse } from './telemetry/secrets-in-use.ts';
 
+/** What other programs send their requests through. */
+const PROXIES = ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'];
+
+/** Secrets that libraries read by themselves: the SDK of the S3 store, and the exporter of spans. */
+export function secretsOf(env: NodeJS.ProcessEnv): string[] {
+  const { AWS_SECRET_ACCESS_KEY = '', AWS_SESSION_TOKEN = '', OTEL_EXPORTER_OTLP_HEADERS = '' } = env;
+  // `name=value,name=value`, percent-encoded; of `Bearer abc` the token alone is a secret too.
+  const headers = OTEL_EXPORTER_OTLP_HEADERS.split(',').flatMap((pair) => {
+    const encoded = pair.slice(pair.indexOf('=') + 1).trim();
+    const value = decodedOr(encoded);
+    return [encoded, value, ...value.split(/\s+/)];
+  });
+  return [AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, ...headers].filter((value) => value !== '');
+}
+
+function decodedOr(encoded: string): string {
+  try {
+    return decodeURIComponent(encoded);
+  } catch {
+    return encoded;
+  }
+}
+
 /** The operator's process: settings in, signals handled, one exit code out. */
 export async function main(argv: string[]): Promise<void> {
   if (argv.includes('--help')) {
@@ -20,9 +43,13 @@ export async function main(argv: string[]): Promise<void> {
     return;
   }
   const log = openLog(options['log-level']);
-  // For the SDK of the S3 store, which reads them itself.
-  const { AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN } = process.env;
-  secretsInUse.add([AWS_SECRET_ACCESS_KEY ?? '', AWS_SESSION_TOKEN ?? ''], 'environment');
+  secretsInUse.add(secretsOf(process.env), 'environment');
+  const unused = PROXIES.filter((name) => (process.env[name] ?? '') !== '');
+  if (unused.length > 0)
+    log.warn(
+      { variables: unused },
+      'outgoing proxies are not used: requests to vendors, WorldFlux and the S3 store go out directly',
+    );
   const stopping = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) {
     process.once(name, () => {

@@ -29,6 +29,7 @@ import { SpendBook } from './admission/spend.ts';
 import { Announcements } from './announcements.ts';
 import { ProviderTelemetry } from './provider-telemetry.ts';
 import { makeCaches, reflect } from './caches.ts';
+import { storeAuthorities } from './extra-authorities.ts';
 import { installationId } from './identity.ts';
 import { ProfileController } from './profile/controller.ts';
 import { VendorDoctor } from './profile/vendor-doctor.ts';
@@ -86,6 +87,7 @@ export async function runOperator(
   });
 
   const store = await openStore(options, id);
+  const storeCaPem = await storeAuthorities(options, process.env);
   const hub = new ResultsHub(store);
   const usage = new Usage(store);
   const caches = makeCaches(id, warn('a listener of a cache failed'));
@@ -202,6 +204,7 @@ export async function runOperator(
       get caPem() {
         return certificate.caPem;
       },
+      storeCaPem,
     },
     vendors: vendorRuns.vendors,
     epoch,

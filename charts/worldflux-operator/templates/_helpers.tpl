@@ -47,6 +47,9 @@ worldflux-operator-certificate
 {{- if and (eq .Values.store.kind "s3") (not .Values.store.s3.bucket) -}}
 {{- fail "store.s3.bucket: store.kind s3 needs the name of a bucket" -}}
 {{- end -}}
+{{- if and .Values.settings.otlpHeadersSecret (not .Values.settings.otlpEndpoint) -}}
+{{- fail "settings.otlpHeadersSecret: headers need settings.otlpEndpoint, to which they are sent" -}}
+{{- end -}}
 {{- if and .Values.certManager.enabled (not .Values.certManager.issuerRef.name) -}}
 {{- fail "certManager.issuerRef.name: certManager.enabled needs the name of an issuer" -}}
 {{- end -}}

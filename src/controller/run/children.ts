@@ -62,7 +62,12 @@ export function planOf({ run }: World, { installation }: Apply, attempt: number,
   const { namespace, name, uid, spec } = run;
   return jobPlan(
     { installationId: installation.id, ...idsOf(run, installation), namespace, name, uid, attempt, spec, profile },
-    { image: installation.image, gatewayUrl: installation.gatewayUrl, caPem: installation.caPem },
+    {
+      image: installation.image,
+      gatewayUrl: installation.gatewayUrl,
+      caPem: installation.caPem,
+      storeCaPem: installation.storeCaPem,
+    },
   );
 }
 

@@ -11,6 +11,8 @@ export interface Installation {
   image: string;
   gatewayUrl: string;
   caPem: string;
+  /** Authorities of this installation, which the run store's certificate may be of. */
+  storeCaPem?: string | undefined;
 }
 
 /** What doing a decision needs beside the world that it was made in. */

@@ -2,6 +2,7 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
 import { readFile } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
+import { rootCertificates } from 'node:tls';
 import { backoffMs } from '../../kube/backoff.ts';
 import { pause } from '../../kube/pause.ts';
 import type { Refusal, RefusalCode } from '../protocol.ts';
@@ -44,7 +45,8 @@ export class GatewayClient {
     this.#store = new Agent({
       keepAlive: true,
       maxSockets: 8,
-      ...(storeCaPem === undefined ? {} : { ca: storeCaPem }),
+      // A list of one's own replaces the public ones: those are named too.
+      ...(storeCaPem === undefined ? {} : { ca: [...rootCertificates, storeCaPem] }),
     });
   }
 

@@ -10,6 +10,8 @@ export interface JobSurroundings {
   readonly image: string;
   readonly gatewayUrl: string;
   readonly caPem: string;
+  /** Authorities of this installation, which the run store's certificate may be of. */
+  readonly storeCaPem?: string | undefined;
 }
 
 /** From an attempt to what its Job is built from. Pure. */

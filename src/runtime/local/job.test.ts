@@ -37,6 +37,13 @@ const collector = (plan: JobPlan) => podOf(plan).initContainers?.find((c) => c.n
 const envOf = (container: Wire<V1Container>): Record<string, Wire<V1EnvVar>> =>
   Object.fromEntries((container.env ?? []).map((e) => [e.name, e]));
 
+test('authorities of the installation reach the collector, which uploads to the run store', () => {
+  const configOf = (more: object): unknown =>
+    JSON.parse(envOf(collector(aPlan({}, {}, {}, { collector: { ...COLLECTOR, ...more } }))!)[CONFIG_VARIABLE]!.value!);
+  expect(configOf({ storeCaPem: 'OWN' })).toMatchObject({ caPem: 'PEM', storeCaPem: 'OWN' });
+  expect(configOf({})).not.toHaveProperty('storeCaPem');
+});
+
 test('a Job of one node: the pod that the shortest run gets', () => {
   expect(buildJob(aPlan())).toMatchSnapshot('job');
 });

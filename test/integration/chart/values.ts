@@ -50,8 +50,11 @@ export const VALUE_SETS: Record<string, object> = {
       syncConcurrency: 2,
       clusterRanges: ['10.0.0.0/8', 'fd00::/8'],
       installationId: '7b0c1c52-6d5f-5d3e-8f43-6d3a4a0c8f11',
+      orphanAgeSeconds: 60,
       otlpEndpoint: 'http://collector.monitoring:4318',
+      otlpHeadersSecret: 'collector',
     },
+    extraCACertificates: { configMap: 'corporate', key: 'root.pem' },
   },
   'a network policy': {
     networkPolicy: {
@@ -78,6 +81,10 @@ export const REFUSED: Record<string, { values: object; naming: RegExp }> = {
   'cert-manager without an issuer': {
     values: { certManager: { enabled: true } },
     naming: /certManager\.issuerRef\.name/,
+  },
+  'headers for nobody': {
+    values: { settings: { otlpHeadersSecret: 'collector' } },
+    naming: /otlpHeadersSecret: headers need settings\.otlpEndpoint/,
   },
   'a share of nothing': { values: { apiServerPriority: { shares: 0 } }, naming: /apiServerPriority.*shares/s },
   'a value that does not exist': { values: { store: { filez: {} } }, naming: /filez/ },
