@@ -256,7 +256,7 @@ function singleSteps(harness: Harness): void {
           findOrphans({
             now: clock.now,
             works: await listed(process, 0),
-            isClaimed: (id) => id === claimed.externalId,
+            claimOf: (id) => (id === claimed.externalId ? 'open' : undefined),
             intents: [{ intent, open: false }],
             requestTimeoutMs: 60_000,
             minAgeMs: 300_000,

@@ -16,7 +16,7 @@ const sweep = (more: Partial<SweepInput> = {}) =>
   findOrphans({
     now: T0 + 3_600_000,
     works: [work()],
-    isClaimed: () => false,
+    claimOf: () => undefined,
     intents: [{ intent, open: false }],
     requestTimeoutMs: 60_000,
     minAgeMs: 600_000,
@@ -36,6 +36,11 @@ describe('work that no run names', () => {
     expect([...seen]).toEqual(['w']);
   });
 
+  test('whatever it asks for, when an attempt named it that is over', () => {
+    const found = [work({ requestDigest: undefined })];
+    expect(orphans({ works: found, intents: [], claimOf: () => 'over' })).toEqual(['w']);
+  });
+
   test('by its mark alone, where the vendor keeps one', () => {
     const marked = work({ mark: { clientRunId: 'c', attempt: 1 }, requestDigest: undefined });
     expect(orphans({ works: [marked], intents: [] })).toEqual(['w']);
@@ -44,7 +49,8 @@ describe('work that no run names', () => {
 
 describe('is spared', () => {
   test.each<[string, Partial<SweepInput>]>([
-    ['what a run names', { isClaimed: () => true }],
+    ['what a run works with', { claimOf: () => 'open' }],
+    ['what an attempt named that is over, and so is it', { claimOf: () => 'over', works: [work({ live: false })] }],
     ['what has ended', { works: [work({ live: false })] }],
     ['what is young', { now: T0 + 60_000 }],
     ['what asks for something else', { works: [work({ requestDigest: 'other' })] }],

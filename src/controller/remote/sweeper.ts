@@ -3,7 +3,7 @@ import type { Caches } from '../caches.ts';
 import type { RunView } from '../run/view.ts';
 import type { Orphan } from './ports.ts';
 import { requestTimeoutMs } from './request-times.ts';
-import { findOrphans, type SweptIntent } from './sweep.ts';
+import { findOrphans, type Claim, type SweptIntent } from './sweep.ts';
 
 /** How far back a vendor's list is read. */
 const BACK_MS = 24 * 3_600_000;
@@ -12,13 +12,13 @@ export interface SweeperOptions {
   caches: Pick<Caches, 'runs'>;
   /** Throws while the profile's Secret is not usable. */
   reach(profile: ProfileRef): { runtime: Runtime; io: RuntimeIo };
-  isClaimed(externalId: string): boolean;
+  claimOf(externalId: string): Claim;
   report(profile: ProfileRef, externalId: string, action: Orphan['action']): void;
   onError(what: string, error: unknown): void;
   now(): number;
 }
 
-/** Looks for work of ours that no run names, and ends it where the profile says so. Each piece is told of once. */
+/** Looks for work of ours that no run follows, and ends it where the profile says so. Each piece is told of once. */
 export class Sweeper {
   readonly #o: SweeperOptions;
   /** By profile: what the last sweep took for orphans, and those of them that were told of. */
@@ -37,7 +37,7 @@ export class Sweeper {
 
   /** Call when the caches are complete: an empty one would make every piece of work an orphan. */
   async sweep(profile: ProfileRef, minAgeMs: number): Promise<void> {
-    const { caches, reach, isClaimed, report, onError, now } = this.#o;
+    const { caches, reach, claimOf, report, onError, now } = this.#o;
     const { runtime, io } = reach(profile);
     const works: FoundWork[] = [];
     for await (const work of runtime.list(now() - BACK_MS, io)) works.push(work);
@@ -46,7 +46,7 @@ export class Sweeper {
     const { orphans, seen } = findOrphans({
       now: now(),
       works,
-      isClaimed,
+      claimOf,
       intents: [...this.#gone, ...[...caches.runs.list()].flatMap(intentsOf)],
       requestTimeoutMs: requestTimeoutMs(profile),
       minAgeMs,

@@ -115,6 +115,17 @@ describe('work of another request', () => {
   });
 });
 
+test.each<[string, Partial<AttemptStatus>, string[]]>([
+  ['an attempt works with is spared', {}, []],
+  ['an attempt had that is over is an orphan: the vendor had not known it for a while', { finishedAt: at(60) }, ['w']],
+])('work that %s', async (_, attempt, expected) => {
+  const { vendors, put, orphans } = open([work('w', { requestDigest: undefined })]);
+  put('run', { intent: INTENT, externalId: 'w', ...attempt });
+  await vendors.sweeper.sweep(profile, 60_000);
+  await vendors.sweeper.sweep(profile, 60_000);
+  expect(orphans).toEqual(expected);
+});
+
 describe('work that the vendor lists only after it was looked for in vain', () => {
   const again = { ...INTENT, since: at(0), recordedAt: at(200), notAfter: at(210) };
 

@@ -21,6 +21,7 @@ import { NO_FILES } from './files.ts';
 import { WorkPoller, type PolledGroup } from './poller.ts';
 import type { Orphan, VendorAccess } from './ports.ts';
 import { pollBudgetMs, requestTimeoutMs } from './request-times.ts';
+import type { Claim } from './sweep.ts';
 import { Sweeper } from './sweeper.ts';
 import { withTimeLeft } from './time-left.ts';
 import { turnToAttempt, type Resolution, type VendorWorld } from './world.ts';
@@ -62,7 +63,7 @@ export class Vendors {
     this.sweeper = new Sweeper({
       caches: options.caches,
       reach: (profile) => this.reach(profile),
-      isClaimed: (externalId) => this.#isClaimed(externalId),
+      claimOf: (externalId) => this.#claimOf(externalId),
       report: (profile, externalId, action) => this.report(profile, externalId, action),
       onError: options.onError,
       now: options.now,
@@ -286,7 +287,15 @@ export class Vendors {
   }
 
   #isClaimed(externalId: string): boolean {
-    return this.#claims.has(externalId) || this.#o.caches.runs.countByIndex('externalId', externalId) > 0;
+    return this.#claimOf(externalId) !== undefined;
+  }
+
+  #claimOf(externalId: string): Claim {
+    const named = [...this.#o.caches.runs.byIndex('externalId', externalId)];
+    const isOpen = named.some((run) => run.state === 'live' && openAttempt(run)?.externalId === externalId);
+    // A claim of this process may not stand in a status yet.
+    if (isOpen || (named.length === 0 && this.#claims.has(externalId))) return 'open';
+    return named.length === 0 ? undefined : 'over';
   }
 
   #idOf(run: LiveRun): string {
