@@ -181,6 +181,35 @@ describe('GuardedHttp', () => {
     expect((await failure(http.send({ method: 'PUT', url, body: gone, signal }))).kind).toBe('body');
   });
 
+  it('ends a body that never ends, and one that never stops, in its time and within its bounds', async () => {
+    let sent = 0;
+    const { url } = await serve((request, response) => {
+      response.writeHead(200);
+      if (request.url === '/never') return response.write('{');
+      const more = () => {
+        sent += 65_536;
+        response.write(Buffer.alloc(65_536), () => (response.destroyed ? undefined : setImmediate(more)));
+      };
+      return more();
+    });
+    const http = client();
+    expect((await failure(http.send({ method: 'GET', url: `${url}/never`, signal, timeoutMs: 50 }))).kind).toBe(
+      'timeout',
+    );
+    expect((await failure(http.send({ method: 'GET', url: `${url}/endless`, signal }))).kind).toBe('answer');
+    // What buffers of sockets hold comes on top of the megabyte.
+    expect(sent).toBeLessThan(32 * 2 ** 20);
+  });
+
+  it('closes what it was to send, also when nobody is there to take it', async () => {
+    const { url, server } = await serve(() => undefined);
+    await new Promise((done) => server.close(done));
+    const stream = Readable.from([Buffer.from('abc')]);
+    const body = { size: 3, open: () => Promise.resolve(stream) };
+    expect((await failure(client().send({ method: 'PUT', url, body, signal }))).kind).toBe('network');
+    expect(stream.destroyed).toBe(true);
+  });
+
   it('ends in time while it waits for a connection or a name, and is not sent afterwards', async () => {
     const hanging: ServerResponse[] = [];
     const seen: string[] = [];

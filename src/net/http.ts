@@ -18,7 +18,10 @@ export type HttpMethod = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'HEAD';
 export interface StreamBody {
   /** Bytes. */
   readonly size: number;
+  /** The stream is destroyed whatever becomes of the request. */
   open(signal: AbortSignal): Promise<Readable>;
+  /** Told of each chunk on its way out. Another stage in the pipe would hold chunks of its own. */
+  passing?(chunk: Buffer): void;
 }
 
 export interface OutgoingRequest {
@@ -95,6 +98,7 @@ export class GuardedHttp {
       request.signal,
       streamed === undefined ? (request.timeoutMs ?? DEFAULT_TIMEOUT_MS) : (request.stallMs ?? DEFAULT_STALL_MS),
     );
+    let stream: Readable | undefined;
     let source: Readable | undefined;
     let answered = false;
     try {
@@ -103,7 +107,8 @@ export class GuardedHttp {
         headers[credentials.header] = credentials.value;
       if (streamed !== undefined) {
         headers['content-length'] = String(streamed.size);
-        source = await openBody(streamed, watch);
+        stream = await opened(streamed, watch);
+        source = Readable.from(counted(stream, streamed, watch), { objectMode: false, highWaterMark: 1 });
       }
       const answer = await this.#connections.exchange({
         method,
@@ -124,27 +129,28 @@ export class GuardedHttp {
     } finally {
       watch.stop();
       source?.destroy();
+      // A generator that was never asked for anything ends without closing what it would have read.
+      stream?.destroy();
     }
   }
 }
 
-async function openBody(body: StreamBody, watch: Watchdog): Promise<Readable> {
-  let stream: Readable;
+async function opened(body: StreamBody, watch: Watchdog): Promise<Readable> {
   try {
-    stream = await body.open(watch.signal);
+    return await body.open(watch.signal);
   } catch (cause) {
     throw new HttpError('body', 'the bytes to send cannot be opened', cause);
   }
-  return Readable.from(counted(stream, body.size, watch), { objectMode: false, highWaterMark: 64 * 1024 });
 }
 
 /** Passes the bytes on; each one taken proves that the other side still reads. */
-async function* counted(stream: Readable, size: number, watch: Watchdog): AsyncGenerator<Buffer> {
+async function* counted(stream: Readable, { size, passing }: StreamBody, watch: Watchdog): AsyncGenerator<Buffer> {
   let sent = 0;
   try {
     for await (const chunk of stream as AsyncIterable<Buffer>) {
       sent += chunk.length;
       if (sent > size) break;
+      passing?.(chunk);
       yield chunk;
       watch.touch();
       reclaim(chunk.length);

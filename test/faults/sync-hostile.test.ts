@@ -49,7 +49,7 @@ describe('200 with something else than an answer', () => {
     ...everyRoute.map((on): [string, RouteName, string] => ['a page for people', on, PAGE]),
     ['seventeen megabytes', 'openapi', JSON.stringify({ openapi: '3.1.0', paths: {}, info: 'x'.repeat(17e6) })],
     ['two megabytes', 'runs', HUGE],
-    ['JSON too deep to walk', 'openapi', DEEP],
+    ['JSON too deep to walk', 'openapi', `{"openapi":"3.1.0","paths":{},"info":${DEEP}}`],
   ])('%s from %s: never taken for success, and one run arrives', async (_, on, body) => {
     const clock = await open();
     world.fake.faults.add(answers(on, 200, { body }));

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { Transform, type Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
+import type { StreamBody } from '../../net/http.ts';
 import type { ArtifactRequest, ProjectRef, Upstream } from '../../upstream/client.ts';
 import { UpstreamError } from '../../upstream/errors.ts';
 import { SyncFailure } from './failure.ts';
@@ -125,18 +126,22 @@ async function initiateAndPut(channel: ArtifactChannel, artifact: SyncArtifact):
       reprobe: true,
     });
   }
-  const check = new Digest();
+  // Of what really goes by; a redirect asks for the bytes once more.
+  let hash = createHash('sha256');
+  const body: StreamBody = {
+    size: artifact.sizeBytes,
+    open: (ends) => {
+      hash = createHash('sha256');
+      return channel.open(artifact, ends);
+    },
+    passing: (chunk) => void hash.update(chunk),
+  };
   try {
-    await upstream.upload(
-      begun.upload,
-      { size: artifact.sizeBytes, open: async (ends) => check.over(await channel.open(artifact, ends)) },
-      artifact.contentType,
-      signal,
-    );
+    await upstream.upload(begun.upload, body, artifact.contentType, signal);
   } catch (error) {
     return uploadFailed(channel, artifact, error);
   }
-  if (check.digest !== artifact.sha256) {
+  if (hash.digest('hex') !== artifact.sha256) {
     await giveUp(channel, artifact);
     return skip(artifact, 'the stored bytes are not those that were recorded');
   }
@@ -171,29 +176,6 @@ async function commit(channel: ArtifactChannel, artifact: SyncArtifact): Promise
     if (kind !== 'conflict' && kind !== 'notFound' && kind !== 'invalid') throw error;
     artifact.state = 'Initiated';
     await giveUp(channel, artifact);
-  }
-}
-
-/** The SHA-256 of what really went by. */
-class Digest {
-  #hash = createHash('sha256');
-
-  over(stream: Readable): Readable {
-    this.#hash = createHash('sha256');
-    const hash = this.#hash;
-    const meter = new Transform({
-      transform(chunk: Buffer, _encoding, done) {
-        hash.update(chunk);
-        done(null, chunk);
-      },
-    });
-    stream.once('error', (error) => meter.destroy(error));
-    meter.once('close', () => stream.destroy());
-    return stream.pipe(meter);
-  }
-
-  get digest(): string {
-    return this.#hash.copy().digest('hex');
   }
 }
 
