@@ -4,6 +4,9 @@ import { answerOf, type Answer } from '../envelope.ts';
 import { CliError } from '../errors.ts';
 import { getRun, isFinished, refOf, type Session } from '../session.ts';
 
+/** Flux takes back, at its next round, what a manager changed whose name begins with `kubectl`; and a cancel cannot be taken back. */
+const FIELD_MANAGER = 'worldflux-cli';
+
 /** Stops a run for good; what it has written is collected first. A second time changes nothing. */
 export async function cancel(session: Session, name: string): Promise<Answer<'Cancel'>> {
   const run = await getRun(session, name);
@@ -15,8 +18,7 @@ export async function cancel(session: Session, name: string): Promise<Answer<'Ca
       `kubectl worldflux runs show ${name} -n ${ref.namespace}`,
     );
   const changed = run.spec.cancel !== true;
-  if (changed)
-    await session.client.patch(WORLD_RUNS, ref, { merge: { spec: { cancel: true } } }, { signal: session.signal });
+  if (changed) await change(session, run, { spec: { cancel: true } });
   return answerOf(
     'Cancel',
     { ...ref, changed },
@@ -47,9 +49,14 @@ export async function sync(session: Session, name: string): Promise<Answer<'Sync
     );
   const request = new Date().toISOString();
   const merge = { metadata: { annotations: { [SYNC_ANNOTATION]: request } } };
-  await session.client.patch(WORLD_RUNS, ref, { merge }, { signal: session.signal });
+  await change(session, run, merge);
   const text = `asked for the sync of ${name}\nwait for it: kubectl wait -n ${ref.namespace} --for=condition=Synced worldrun/${name}`;
   return answerOf('Sync', { ...ref, request }, text);
+}
+
+async function change(session: Session, run: WorldRun, merge: object): Promise<void> {
+  const options = { fieldManager: FIELD_MANAGER, signal: session.signal };
+  await session.client.patch(WORLD_RUNS, refOf(run), { merge }, options);
 }
 
 /** The record that this annotation names is not adopted by the new run: it is executed. */
@@ -77,7 +84,7 @@ export async function retry(session: Session, name: string, newName: string | un
     try {
       await session.client.create(WORLD_RUNS, wanted, {
         strict: true,
-        fieldManager: 'kubectl-worldflux',
+        fieldManager: FIELD_MANAGER,
         signal: session.signal,
       });
       const text = `${candidate} is made from the spec of ${name}\nfollow it: kubectl worldflux logs -f ${candidate} -n ${ref.namespace}`;

@@ -189,7 +189,10 @@ describe('a run', () => {
     const run = await createRun(served.client, ref);
     expect(await cli.json('Cancel', ...here('cancel', 'long'))).toEqual({ ...ref, changed: true });
     expect(await cli.json('Cancel', ...here('cancel', 'long'))).toEqual({ ...ref, changed: false });
-    expect((await served.client.get(WORLD_RUNS, ref)).spec.cancel).toBe(true);
+    const { metadata, spec } = await served.client.get(WORLD_RUNS, ref);
+    expect(spec.cancel).toBe(true);
+    // Flux takes back what was changed by whoever is called kubectl-something.
+    expect(metadata?.managedFields?.map(({ manager }) => manager)).toContain('worldflux-cli');
     await finishRun(served.client, under.store, run, {});
     expect(await cli.error('wrongState', ...here('cancel', 'long'))).toMatchObject({ exitCode: 7 });
   });
