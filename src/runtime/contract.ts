@@ -54,7 +54,8 @@ export interface Runtime {
 
   /**
    * Where pieces of work stand, many in one call where the vendor can. No side effect. A handle that is missing from
-   * the answer was not looked at this time; work that the vendor does not know is `gone`.
+   * the answer was not looked at this time; work that the vendor does not know is `gone`, which the controller believes
+   * when it has stayed so for a minute.
    */
   observe(handles: readonly Handle[], io: RuntimeIo): Promise<ReadonlyMap<string, WorkState>>;
 

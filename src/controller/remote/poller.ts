@@ -20,6 +20,8 @@ export interface PollerOptions {
 
 const TICK_MS = 250;
 const OBSERVE_MS = 120_000;
+/** A gateway, or a replica that lags, may not know work for a moment, and it costs on meanwhile. */
+const GONE_AFTER_MS = 60_000;
 
 /**
  * Looks at all open work, many pieces in one call where the vendor can, and remembers where each stands. Polling is the
@@ -28,6 +30,8 @@ const OBSERVE_MS = 120_000;
 export class WorkPoller {
   readonly #o: PollerOptions;
   readonly #states = new Map<string, WorkState>();
+  /** Work that the vendor does not know, and since when without a break. */
+  readonly #unknown = new Map<string, number>();
   readonly #groups = new Map<string, { dueAt: number; busy: boolean; failures: number }>();
   #timer: NodeJS.Timeout | undefined;
 
@@ -42,6 +46,7 @@ export class WorkPoller {
 
   forget(externalId: string): void {
     this.#states.delete(externalId);
+    this.#unknown.delete(externalId);
   }
 
   /** Somebody says that there is news: the group is looked at with the next tick. */
@@ -59,6 +64,7 @@ export class WorkPoller {
     this.#groups.clear();
     // Another process may lead meanwhile: what is remembered here would be old.
     this.#states.clear();
+    this.#unknown.clear();
   }
 
   /** Looks at every group whose turn has come; `now` is any clock that only goes forward, in milliseconds. */
@@ -70,7 +76,7 @@ export class WorkPoller {
       this.#groups.set(group.key, known);
       if (known.busy || now < known.dueAt) continue;
       known.busy = true;
-      void this.#look(group).then((ok) => {
+      void this.#look(group, now).then((ok) => {
         known.failures = ok ? 0 : known.failures + 1;
         known.dueAt = now + group.runtime.traits.pollMs * Math.min(12, 2 ** known.failures);
         known.busy = false;
@@ -79,7 +85,7 @@ export class WorkPoller {
     for (const key of this.#groups.keys()) if (!seen.has(key)) this.#groups.delete(key);
   }
 
-  async #look({ runtime, io, profile, handles }: PolledGroup): Promise<boolean> {
+  async #look({ runtime, io, profile, handles }: PolledGroup, now: number): Promise<boolean> {
     const signal = AbortSignal.any([io.signal, AbortSignal.timeout(OBSERVE_MS)]);
     try {
       const states = await runtime.observe(
@@ -88,6 +94,8 @@ export class WorkPoller {
       );
       for (const [externalId, state] of states) {
         const of = handles.get(externalId);
+        if (state.at !== 'gone') this.#unknown.delete(externalId);
+        else if (!this.#isGone(externalId, now)) continue;
         if (of === undefined || isSame(this.#states.get(externalId), state)) continue;
         this.#states.set(externalId, state);
         this.#o.onChange(of.run);
@@ -97,6 +105,12 @@ export class WorkPoller {
       if (!io.signal.aborted) this.#o.onError(`the work of profile ${profile.name} could not be looked at`, error);
       return false;
     }
+  }
+
+  #isGone(externalId: string, now: number): boolean {
+    const since = this.#unknown.get(externalId) ?? now;
+    this.#unknown.set(externalId, since);
+    return now - since >= GONE_AFTER_MS;
   }
 }
 

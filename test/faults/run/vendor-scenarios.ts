@@ -92,6 +92,16 @@ export const VENDOR_SCENARIOS: readonly Scenario[] = [
     expected: { ends: { run: 'Succeeded Completed' }, attempts: ['VendorFailed', 'Completed'], results: 'Stored' },
   },
   {
+    name: 'the vendor does not know it for half a minute',
+    scene: scene({ vendor: { work: () => ({ seconds: 120 }), unknown: [20, 50] } }),
+    expected: { ends: { run: 'Succeeded Completed' }, attempts: ['Completed'], results: 'Stored' },
+  },
+  {
+    name: 'the vendor loses it',
+    scene: scene({ vendor: { work: () => ({ seconds: 120 }), unknown: [20, Infinity] } }),
+    expected: { ends: { run: 'Failed WorkLost' }, attempts: ['WorkLost'], results: 'NothingProduced' },
+  },
+  {
     name: 'cancelled while it runs there',
     scene: scene({
       vendor: forever,

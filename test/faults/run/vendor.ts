@@ -25,6 +25,8 @@ export interface VendorScript {
   create?(nth: number): 'throttled' | 'capacity' | 'user' | 'lostBefore' | 'lostAfter' | undefined;
   /** Seconds until work is in the list. */
   listLagSeconds?: number;
+  /** Seconds after its creation, from and to, in which it does not know the work. */
+  unknown?: readonly [from: number, to: number];
   /** It gives requests back otherwise than they were sent. */
   changes?: boolean;
 }
@@ -132,7 +134,7 @@ export class VendorInMemory implements Runtime {
 
   #stateOf(id: string): WorkState {
     const work = this.works.find((each) => each.id === id);
-    if (work === undefined) return { at: 'gone' };
+    if (work === undefined || this.#isUnknown(work)) return { at: 'gone' };
     const { startsAt, endsAt, stoppedAt, fails } = work;
     const now = this.#clock.now;
     const finishedAt = Math.min(endsAt, stoppedAt ?? Infinity);
@@ -143,6 +145,12 @@ export class VendorInMemory implements Runtime {
       return { ...times, outcome: 'cancelled', reason: 'VendorCancelled', message: 'stopped' };
     if (fails) return { ...times, outcome: 'failed', reason: 'VendorFailed', message: 'it failed' };
     return { ...times, outcome: 'succeeded', reason: 'Completed', message: 'done' };
+  }
+
+  #isUnknown({ createdAt }: Work): boolean {
+    const [from, to] = this.#script.unknown ?? [Infinity, Infinity];
+    const age = (this.#clock.now - createdAt) / 1000;
+    return age >= from && age < to;
   }
 
   async collect(handle: Handle, _context: RuntimeContext, sink: ResultSink): Promise<RuntimeResult> {
