@@ -84,6 +84,31 @@ describe.each(Object.entries(CLASSES))('%s', (_, [secret, write]) => {
   });
 });
 
+/** Names of values that are secrets, however they are spelled. `key` alone is too common in prose. */
+const NAMES = [
+  ...['api_key', 'apikey', 'api-key', 'x-api-key', 'OPENAI_API_KEY', 'access_key', 'private_key'],
+  ...['authorization', 'auth', 'credential', 'credentials', 'aws_credential', 'cookie'],
+  ...['password', 'db_password', 'PGPASSWORD', 'passwd', 'pwd', 'secret', 'client_secret'],
+  ...['signature', 'sig', 'signed_url', 'signed-url', 'signedUrl'],
+  ...['token', 'access_token', 'refreshToken', 'session_token'],
+];
+const WAYS: Record<string, (name: string, secret: string) => string> = {
+  'an assignment': (name, s) => `${name}=${s}`,
+  'an assignment with spaces': (name, s) => `${name} = ${s}`,
+  'a colon': (name, s) => `${name}: ${s}`,
+  'a field of JSON': (name, s) => JSON.stringify({ [name]: s, step: 7 }),
+  'a parameter of a URL': (name, s) => `GET https://host/path?a=1&${name}=${s}`,
+};
+
+it.each(NAMES)('what is called %s is taken out, in every way of writing it', (name) => {
+  fc.assert(
+    fc.property(word, fc.constantFrom(...Object.keys(WAYS)), (secret, way) => {
+      expect(redactText(`before ${WAYS[way]!(name, secret)}`).text).not.toContain(secret);
+    }),
+    { numRuns: 40 },
+  );
+});
+
 it('what people need stays', () => {
   const numbers = fc.nat({ max: 1e9 });
   const sentences: ((n: number) => string)[] = [
