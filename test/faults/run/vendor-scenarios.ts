@@ -99,7 +99,7 @@ export const VENDOR_SCENARIOS: readonly Scenario[] = [
   {
     name: 'the vendor loses it',
     scene: scene({ vendor: { work: () => ({ seconds: 120 }), unknown: [20, Infinity] } }),
-    expected: { ends: { run: 'Failed WorkLost' }, attempts: ['WorkLost'], results: 'NothingProduced' },
+    expected: { ends: { run: 'Failed WorkLost' }, attempts: ['WorkLost'], results: 'CollectionCutShort' },
   },
   {
     name: 'cancelled while it runs there',
