@@ -18,6 +18,7 @@ export const LOCAL_RULES: readonly ((input: LocalInput) => Refusal | undefined)[
   requestAbsent, // there is no provider to ask
   imageAllowed, // named, inside the patterns, pinned where the profile wants it
   sizeAllowed, // gpu, nodes, requests and limits
+  requestsFitLimits, // of run and profile together
   placementAllowed, // node selector and queue
   volumesAllowed, // kinds of volume
   gitHostAllowed, // where a source may come from
@@ -69,6 +70,26 @@ function sizeAllowed({ run, local, profileName }: LocalInput): Refusal | undefin
           `spec.resources.${kind}.${name}: ${amount} is more than the ${max} that profile ${profileName} allows`,
         );
     }
+  }
+  return undefined;
+}
+
+/** The API server would refuse the Job, now and for ever. */
+function requestsFitLimits({ run, local, profileName }: LocalInput): Refusal | undefined {
+  const { requests = {}, limits = {} } = run.resources ?? {};
+  for (const name of new Set([...Object.keys(requests), ...Object.keys(limits)])) {
+    const request = requests[name] ?? local.resources?.requests?.[name];
+    const limit = limits[name] ?? local.resources?.limits?.[name];
+    if (request === undefined || limit === undefined || compareQuantities(request, limit) <= 0) continue;
+    if (requests[name] === undefined)
+      return override(
+        `spec.resources.limits.${name}: ${limit} is less than the ${request} that profile ${profileName} requests; set spec.resources.requests.${name} too`,
+      );
+    return override(
+      limits[name] === undefined
+        ? `spec.resources.requests.${name}: ${request} is more than the limit of ${limit} in profile ${profileName}; set spec.resources.limits.${name} too`
+        : `spec.resources.requests.${name}: ${request} is more than spec.resources.limits.${name}, ${limit}`,
+    );
   }
   return undefined;
 }

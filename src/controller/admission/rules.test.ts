@@ -21,6 +21,9 @@ function refusal(run: RunBuilder, profile: ProfileBuilder, labels: Record<string
 }
 
 const gpu = aProfile().local({ gpu: { count: 1, memoryGiB: 24 } });
+const sized = aProfile()
+  .local({ resources: { requests: { memory: '1Gi' }, limits: { memory: '4Gi' } } })
+  .allowing({ resources: { max: { memory: '16Gi' } } });
 const run = aRun();
 
 const refused: [string, RunBuilder, ProfileBuilder, RefusedReason, RegExp][] = [
@@ -88,6 +91,27 @@ const refused: [string, RunBuilder, ProfileBuilder, RefusedReason, RegExp][] = [
     aProfile().allowing({ resources: { max: { memory: '2048Mi' } } }),
     'OverrideNotAllowed',
     /spec\.resources\.limits\.memory: 3Gi.*2048Mi/,
+  ],
+  [
+    'a request above its own limit',
+    run.asking({ resources: { requests: { memory: '1Gi' }, limits: { memory: '512Mi' } } }),
+    sized,
+    'OverrideNotAllowed',
+    /spec\.resources\.requests\.memory: 1Gi is more than spec\.resources\.limits\.memory, 512Mi/,
+  ],
+  [
+    'a request above the limit of its profile',
+    run.asking({ resources: { requests: { memory: '5Gi' } } }),
+    sized,
+    'OverrideNotAllowed',
+    /5Gi is more than the limit of 4Gi in profile cpu; set spec\.resources\.limits\.memory too/,
+  ],
+  [
+    'a limit below the request of its profile',
+    run.asking({ resources: { limits: { memory: '256Mi' } } }),
+    sized,
+    'OverrideNotAllowed',
+    /256Mi is less than the 1Gi that profile cpu requests; set spec\.resources\.requests\.memory too/,
   ],
   [
     'a node label it may not select by',
@@ -222,6 +246,11 @@ const granted: [string, RunBuilder, ProfileBuilder][] = [
     'a limit at its bound, spelled otherwise',
     run.asking({ resources: { limits: { memory: '2Gi' } } }),
     aProfile().allowing({ resources: { max: { memory: '2048Mi' } } }),
+  ],
+  [
+    'a request and a limit of its own',
+    run.asking({ resources: { requests: { memory: '8Gi' }, limits: { memory: '8192Mi' } } }),
+    sized,
   ],
   ['the profile’s own queue', run.asking({ queueName: 'slow' }), aProfile().local({ queueName: 'slow' })],
   ['its own queue', run.asking({ queueName: 'fast' }), aProfile().allowing({ queueName: true })],

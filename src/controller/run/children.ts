@@ -1,5 +1,5 @@
 import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
-import { isKubeError } from '../../kube/errors.ts';
+import { isKubeError, type KubeError } from '../../kube/errors.ts';
 import { jobPlan } from '../../runtime/local/attempt-job.ts';
 import { createOrAdopt } from '../../runtime/local/cluster.ts';
 import { buildJob, buildService, type JobPlan } from '../../runtime/local/job.ts';
@@ -105,8 +105,13 @@ function isRefusal({ run, memory }: World, error: unknown, now: number): boolean
   // A namespace on its way out refuses everything in it; the run goes with it.
   if (isKubeError(error, 'notFound'))
     memory.refusedBy = { message: `namespace ${run.namespace} does not take new objects`, at: now };
-  else if (isKubeError(error, 'invalid', 'forbidden'))
-    memory.refusedBy = { message: error.message.slice(0, 900), at: now };
+  else if (isKubeError(error, 'invalid', 'forbidden') || isWebhookAway(error))
+    memory.refusedBy = { message: error.message.replace(`${error.request}: `, '').slice(0, 900), at: now };
   else return false;
   return true;
+}
+
+/** Nothing was created: admission comes before anything is stored. */
+function isWebhookAway(error: unknown): error is KubeError {
+  return isKubeError(error, 'serverError') && error.message.includes('failed calling webhook');
 }
