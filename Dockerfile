@@ -13,6 +13,6 @@ COPY dist/main.js dist/collector.mjs /app/
 ENV NODE_ENV=production
 USER 10001:10001
 WORKDIR /tmp
-# V8 sizes its young generation by the machine's memory: on a large one it grows to 128 MB of what is garbage already.
+# V8 sizes its young generation by the memory it finds: on a large machine it grows to 128 MB of what is garbage already.
 ENTRYPOINT ["node", "--max-semi-space-size=8", "/app/main.js"]
 CMD ["operator"]
