@@ -10,6 +10,7 @@ import { PodPlayer } from './pod-player.ts';
 /** What people do to profiles and runs while runs are at work: the real operator on a real API server. */
 
 const dir = await temporaryFolder('changes');
+let limited: Kit;
 const NAMESPACE = 'worldflux-changes';
 let kit: Kit;
 let pods: PodPlayer;
@@ -23,11 +24,13 @@ beforeAll(async () => {
   await kit.ensureNamespace(NAMESPACE);
   operator = await startOperator({ cluster, dir, gatewayPort: await freePort(), namespace: NAMESPACE });
   pods = new PodPlayer(kit);
+  limited = await Kit.open(cluster, 'changes-limited');
 });
 afterAll(async () => {
   await operator?.stop();
   await kit.cluster.kubectl(['delete', 'runtimeprofiles', '-l', 'test=changes', '--wait=false']);
   await kit.cluster.kubectl(['delete', 'namespace', NAMESPACE, '--wait=false']);
+  await limited.close();
   await kit.close();
 });
 
@@ -107,10 +110,80 @@ describe.concurrent('while runs are at work', () => {
     const second = await kit.finished('rerun');
     expect(second.status).toMatchObject({ phase: 'Succeeded', attemptCount: 1 });
     expect(second.status!.clientRunId).not.toBe(first.status!.clientRunId);
-    await kit.cluster.kubectl(
-      ['-n', kit.namespace, 'wait', '--for=delete', 'job', '-l', `worldflux.ai/run-uid=${first.metadata!.uid}`],
-      { timeoutMs: 60_000 },
-    );
+    // The garbage collector learns of a new kind within half a minute.
+    const old = ['job', '-l', `worldflux.ai/run-uid=${first.metadata!.uid}`];
+    await kit.cluster.kubectl(['-n', kit.namespace, 'wait', '--for=delete', ...old, '--timeout=90s'], {
+      timeoutMs: 100_000,
+    });
     expect(await imagesOf(metadata!.uid!)).toEqual(['busybox:1']);
+  });
+
+  test('a quota keeps the pods away: the run says so in the quota’s words, and goes on when there is room', async ({
+    expect,
+  }) => {
+    await applyProfile('changes-quota', 'busybox:1');
+    const quota = {
+      apiVersion: 'v1',
+      kind: 'ResourceQuota',
+      metadata: { name: 'none' },
+      spec: { hard: { pods: '0' } },
+    };
+    await limited.apply(quota);
+    const observed = '--for=jsonpath={.status.hard.pods}=0';
+    await limited.cluster.kubectl(['-n', limited.namespace, 'wait', 'resourcequota/none', observed, '--timeout=30s']);
+    await limited.apply(limited.shell('crowded', 'changes-quota', 'true'));
+    const waiting = await limited.until('crowded', (run) => condition(run, 'Ready')?.reason === 'JobRefused');
+    expect(condition(waiting, 'Ready')?.message).toContain('exceeded quota: none');
+    expect(condition(waiting, 'Ready')?.message).not.toMatch(/^(POST|GET) /);
+    await limited.cluster.kubectl(['-n', limited.namespace, 'delete', 'resourcequota', 'none']);
+    await new PodPlayer(limited).end('crowded', 0);
+    expect((await limited.finished('crowded')).status!.phase).toBe('Succeeded');
+  });
+
+  test('a policy of the cluster refuses the Job: the run says so in the policy’s words', async ({
+    expect,
+    onTestFinished,
+  }) => {
+    await applyProfile('changes-policy', 'busybox:1');
+    const name = 'changes-no-jobs';
+    const matches = {
+      resourceRules: [{ apiGroups: ['batch'], apiVersions: ['v1'], operations: ['CREATE'], resources: ['jobs'] }],
+    };
+    const policies = { apiVersion: 'admissionregistration.k8s.io/v1', metadata: { name, labels: { test: 'changes' } } };
+    await limited.apply(
+      {
+        ...policies,
+        kind: 'ValidatingAdmissionPolicy',
+        spec: {
+          matchConstraints: matches,
+          validations: [
+            { expression: "!object.metadata.name.startsWith('unwanted')", message: 'no unwanted Jobs here' },
+          ],
+        },
+      },
+      {
+        ...policies,
+        kind: 'ValidatingAdmissionPolicyBinding',
+        spec: { policyName: name, validationActions: ['Deny'] },
+      },
+    );
+    onTestFinished(async () => {
+      await limited.cluster.kubectl(['delete', 'validatingadmissionpolicybinding,validatingadmissionpolicy', name]);
+    });
+    // A policy takes a moment to be everywhere.
+    const probe = (word: string) => ({
+      apiVersion: 'batch/v1',
+      kind: 'Job',
+      metadata: { name: `unwanted-${word}` },
+      spec: { suspend: true, template: { spec: { restartPolicy: 'Never', containers: [{ name: 'x', image: 'x' }] } } },
+    });
+    await expect
+      .poll(() => limited.refusal(probe(crypto.randomUUID())).catch(() => ''), { timeout: 30_000 })
+      .toContain('no unwanted Jobs');
+    await limited.apply(limited.shell('unwanted', 'changes-policy', 'true'));
+    const waiting = await limited.until('unwanted', (run) => condition(run, 'Ready')?.reason === 'JobRefused');
+    expect(condition(waiting, 'Ready')?.message).toMatch(
+      /^Job\.batch .*no unwanted Jobs here|^jobs\.batch .*no unwanted Jobs here/,
+    );
   });
 });
