@@ -18,12 +18,18 @@ export function planVendor(world: World, vendor: VendorWorld): Decision | PlanRe
 }
 const FILES_AGAIN_MS = 15_000;
 
+/** Its files cannot be had, so that it has no plan; they are looked for again. */
+export function lacksFiles(world: World, hold: Hold): Decision | undefined {
+  const { files } = world.memory.vendor;
+  if (files === undefined || !('problem' in files)) return undefined;
+  return hold('SecretMissing', files.problem, Math.max(1000, files.at + FILES_AGAIN_MS - world.now));
+}
+
 /** With a place: the last steps before money is spent. */
 export function startVendor(world: World, vendor: VendorWorld, number: number, hold: Hold): Decision {
   const memory = world.memory.vendor;
-  const { files } = memory;
-  if (files !== undefined && 'problem' in files)
-    return hold('SecretMissing', files.problem, Math.max(1000, files.at + FILES_AGAIN_MS - world.now));
+  const lacking = lacksFiles(world, hold);
+  if (lacking !== undefined) return lacking;
   if (!vendor.access.ready) return hold('CredentialsMissing', vendor.access.message, 30_000);
   if (vendor.degraded !== undefined) return hold('ProfileDegraded', vendor.degraded, 30_000);
   // After a restart between two attempts.

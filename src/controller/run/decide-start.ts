@@ -14,7 +14,7 @@ import { uncounted, type World } from './world.ts';
 import { parseQuantity } from '../../kube/quantity.ts';
 import { ceilingUSD } from '../cost.ts';
 import { parseUSD } from '../money.ts';
-import { planVendor, startVendor } from '../remote/decide-start.ts';
+import { lacksFiles, planVendor, startVendor } from '../remote/decide-start.ts';
 
 /** A run that has no Job: what keeps it from one, or the next step towards it. */
 export function decideStart(world: World, number: number): Decision {
@@ -107,7 +107,7 @@ export function decideStart(world: World, number: number): Decision {
       // A place that it was given, or waits for, is somebody else's now.
       return world.reservation === undefined ? writeOrWait(world, situation, Infinity) : { do: 'release' };
     }
-    if (spec.dryRun) return { do: 'recordPlan', profile };
+    if (spec.dryRun) return lacksFiles(world, hold) ?? { do: 'recordPlan', profile };
   }
   if (world.profile?.name === profile.name && !world.profileReady.ready) {
     return hold('ProfileNotReady', `Profile ${profile.name} is not ready: ${world.profileReady.message}`);

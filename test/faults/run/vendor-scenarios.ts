@@ -39,6 +39,11 @@ export const VENDOR_SCENARIOS: readonly Scenario[] = [
     expected: { ends: { run: 'Succeeded Completed' }, attempts: ['Completed'], results: 'Stored' },
   },
   {
+    name: 'planned, and nothing bought',
+    scene: scene({ run: base.dry() }),
+    expected: { ends: { run: 'Succeeded DryRun' }, attempts: [] },
+  },
+  {
     name: 'bought, and its answer lost',
     scene: scene({ vendor: { create: (n) => (n === 1 ? 'lostAfter' : undefined) } }),
     expected: { ends: { run: 'Succeeded Completed' }, attempts: ['Completed'], results: 'Stored' },
