@@ -18,7 +18,7 @@ test.each<[string, RunBuilder]>([
   ['a dry run', asking.dry()],
 ])('%s whose files are not there waits for them, and says so', (_, run) => {
   const profile = aPaidProfile().asking({ supportLevel: 'Production' });
-  const world = aWorld({ run, profile, now: 10, memory: { record: null } });
+  const world = aWorld({ run, profile, now: 10, memory: { record: null }, isPinned: true });
   const problem = 'there is no ConfigMap in, which spec.source names';
   world.memory.vendor = { ...emptyVendorMemory(), files: { problem, at: ms(9) } };
   world.vendor = {
