@@ -130,6 +130,16 @@ describe('another API than before', () => {
     expect(world.profileCondition('ContractVerified')?.message).toContain('PUT /api/v2/sync/run');
   });
 
+  it('fails to describe itself, and works: the documented routes are used', async () => {
+    await open();
+    world.fake.faults.add({ ...answers('openapi', 500), times: 100 });
+    const run = await world.addRun({ artifacts: weights });
+    world.start();
+    await said(run.uid, 'Synced');
+    expectOnce();
+    expect(world.profileCondition('ContractVerified')?.status).toBe('Unknown');
+  });
+
   it('is served without a list of projects, a health route or a look-up of runs: names and documented words do', async () => {
     await open();
     world.fake.faults.intercept = (on) =>

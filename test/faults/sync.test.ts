@@ -339,6 +339,12 @@ describe('keys', () => {
     world.setKey(TEST_KEY, 'team-a', clock.now() + 90 * day);
     await clock.skip(day);
     await told('KeysAccepted');
+    // One that is gone is no alarm before a run needs it.
+    world.secrets.clear();
+    const before = world.profile.conditions;
+    await clock.skip(day);
+    await world.queue.written();
+    expect(world.profile.conditions).toEqual(before);
   });
 
   it('remembers a refused key over a restart, until its Secret changes or a person asks', async () => {

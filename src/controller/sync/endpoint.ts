@@ -1,7 +1,8 @@
 import { GuardedHttp } from '../../net/http.ts';
 import type { UrlPolicy } from '../../net/url-guard.ts';
 import { readContract } from '../../upstream/client.ts';
-import { verdictOf, type Contract } from '../../upstream/contract.ts';
+import { PINNED, verdictOf, type Contract } from '../../upstream/contract.ts';
+import { UpstreamError } from '../../upstream/errors.ts';
 import type { ProviderEventRecorder } from '../../telemetry/provider-events.ts';
 import type { Clock } from './ports.ts';
 
@@ -12,7 +13,7 @@ export class Endpoint {
   readonly #baseURL: string;
   readonly #clock: Clock;
   readonly #onContract: (contract: Contract) => void;
-  #known: { contract: Contract; readAt: number } | undefined;
+  #known: { contract: Contract; freshUntil: number } | undefined;
   #reading: Promise<Contract> | undefined;
   readonly #closed = new AbortController();
 
@@ -38,7 +39,7 @@ export class Endpoint {
 
   /** Reads `/openapi.json` once in six hours and after {@link expire}. Throws an UpstreamError when nobody answers. */
   async readContract(): Promise<Contract> {
-    if (this.#known !== undefined && this.#clock.now() - this.#known.readAt < CONTRACT_MS) return this.#known.contract;
+    if (this.#known !== undefined && this.#clock.now() < this.#known.freshUntil) return this.#known.contract;
     // One read for however many runs wait for it, so it does not end with any of them.
     this.#reading ??= this.#read().finally(() => (this.#reading = undefined));
     return this.#reading;
@@ -46,7 +47,7 @@ export class Endpoint {
 
   /** A request did not fit: the API may have changed. */
   expire(): void {
-    if (this.#known !== undefined) this.#known.readAt = Number.NEGATIVE_INFINITY;
+    if (this.#known !== undefined) this.#known.freshUntil = Number.NEGATIVE_INFINITY;
   }
 
   async close(): Promise<void> {
@@ -55,15 +56,24 @@ export class Endpoint {
   }
 
   async #read(): Promise<Contract> {
-    const read = await readContract(this.http, this.#baseURL, this.events, this.#closed.signal);
     const before = this.#known?.contract;
+    let lastsMs = CONTRACT_MS;
+    const read = await readContract(this.http, this.#baseURL, this.events, this.#closed.signal).catch(
+      (error: unknown) => {
+        if (!(error instanceof UpstreamError) || error.fault.kind !== 'unavailable') throw error;
+        // The description can fail alone, and the routes work. Whether the API is well is asked next.
+        lastsMs = UNREAD_MS;
+        return before ?? PINNED;
+      },
+    );
     // The same document means the same contract; what was derived from it is kept.
     const contract =
       before !== undefined && before.source === read.source && before.digest === read.digest ? before : read;
-    this.#known = { contract, readAt: this.#clock.now() };
+    this.#known = { contract, freshUntil: this.#clock.now() + lastsMs };
     if (before === undefined || verdictOf(before).message !== verdictOf(contract).message) this.#onContract(contract);
     return contract;
   }
 }
 
 const CONTRACT_MS = 6 * 3600 * 1000;
+const UNREAD_MS = 5 * 60 * 1000;

@@ -182,6 +182,8 @@ export class ProfileWatch {
     const signal = AbortSignal.timeout(KEY_TIMEOUT_MS);
     const looks = await Promise.allSettled(watched.sessions.map((session) => session.lookAtKey(signal)));
     for (const look of looks) if (look.status === 'rejected') this.#o.problem('read a sync key', look.reason);
+    // Gone with its namespace, most likely. A run that needs it will say so.
+    watched.sessions = watched.sessions.filter(({ key }) => key?.found !== false);
     if (this.#watched.get(watched.profile.name) === watched) this.tell(watched.profile.name);
   }
 
