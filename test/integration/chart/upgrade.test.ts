@@ -71,7 +71,11 @@ test('an upgrade brings the new fields, and changes nothing of runs, profiles an
   const before = await kept();
   expect(before[0]).toMatchObject({ items: [{ metadata: { name: 'old' } }, { kind: 'RuntimeProfile' }, {}] });
 
-  await release('upgrade', 'worldflux-operator', OPERATOR);
+  // The old chart's defaults know nothing of what the new one asks: better no upgrade than half of one.
+  await expect(release('upgrade', 'worldflux-operator', OPERATOR, '--reuse-values')).rejects.toThrow(
+    /missing propert.*extraCACertificates/,
+  );
+  await release('upgrade', 'worldflux-operator', OPERATOR, '--reset-then-reuse-values');
   // New fields with a default are seen on old objects too, which nobody has written: same uid, same resourceVersion.
   expect(await kept()).toMatchObject(before);
   expect(await strictly(NEW_FIELD)).toContain('worldrun.worldflux.ai/new created');
