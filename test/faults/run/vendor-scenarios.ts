@@ -104,7 +104,13 @@ export const VENDOR_SCENARIOS: readonly Scenario[] = [
   {
     name: 'the vendor loses it',
     scene: scene({ vendor: { work: () => ({ seconds: 120 }), unknown: [20, Infinity] } }),
-    expected: { ends: { run: 'Failed WorkLost' }, attempts: ['WorkLost'], results: 'CollectionCutShort' },
+    expected: {
+      ends: { run: 'Failed WorkLost' },
+      attempts: ['WorkLost'],
+      results: 'CollectionCutShort',
+      // Lost before anybody saw it start.
+      resultsAfterCrash: 'NothingProduced',
+    },
   },
   {
     name: 'cancelled while it runs there',
