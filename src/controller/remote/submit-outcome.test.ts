@@ -12,16 +12,25 @@ import { emptyVendorMemory, type VendorMemory, type VendorWorld } from './world.
 const profile = aPaidProfile();
 const intent = { requestDigest: 'sha256:same', recordedAt: at(0), notAfter: at(10), deadlineAt: at(900) };
 
+interface Case {
+  memory?: Partial<VendorMemory>;
+  recorded?: typeof intent & { since?: string };
+  /** Seconds. */
+  now?: number;
+  waitsForPerson?: boolean;
+  cancel?: boolean;
+}
+
 function after(
   said: string,
-  memory: Partial<VendorMemory> = {},
-  recorded: typeof intent & { since?: string } = intent,
+  { memory, recorded = intent, now = 300, waitsForPerson = true, cancel = false }: Case = {},
 ) {
   const run = aRun()
+    .asking({ cancel })
     .pinnedTo(profile.view().name, profile.view().digest)
     .attempt({ number: 1, intent: recorded })
     .annotated({ 'worldflux.ai/submit-outcome': said });
-  const world = { ...aWorld({ run, profile, now: 300 }), waitsForPerson: true };
+  const world = { ...aWorld({ run, profile, now }), waitsForPerson };
   world.memory.vendor = {
     ...emptyVendorMemory(),
     attempt: 1,
@@ -57,20 +66,37 @@ describe('a request that is sent again', () => {
   });
 
   test('because its work was not found remembers when the first one was sent: it may turn up later', () => {
-    expect(after('', { resolution: { is: 'nothing', at: ms(299) } })).toMatchObject(sentAgain(at(0)));
+    expect(after('', { memory: { resolution: { is: 'nothing', at: ms(299) } } })).toMatchObject(sentAgain(at(0)));
     expect(after('1=none')).toMatchObject(sentAgain(at(0)));
   });
 
   test('remembers it over any number of further ones', () => {
     const second = { ...intent, since: at(-600) };
     const nothing = { is: 'nothing', at: ms(299) } as const;
-    expect(after('', { resolution: nothing }, second)).toMatchObject(sentAgain(at(-600)));
-    expect(after('', { intent: own, resolution: undefined }, second)).toMatchObject(sentAgain(at(-600)));
+    expect(after('', { memory: { resolution: nothing }, recorded: second })).toMatchObject(sentAgain(at(-600)));
+    expect(after('', { memory: { intent: own, resolution: undefined }, recorded: second })).toMatchObject(
+      sentAgain(at(-600)),
+    );
   });
 
   test('because the vendor refused it has nothing to remember', () => {
-    const decision = after('', { intent: own, resolution: undefined });
+    const decision = after('', { memory: { intent: own, resolution: undefined } });
     expect(decision).toMatchObject(sentAgain());
     expect(decision).not.toHaveProperty('attempt.intent.since');
+  });
+});
+
+describe('a request of which nobody says anything', () => {
+  const WAITS = { do: 'writeStatus', situation: { reason: 'SubmitOutcomeUnknown' } };
+  const OVER = { do: 'record', ending: { reason: 'SubmitUnresolved' } };
+  /** The vendor-side deadline is at 900, and clocks differ. */
+  test.each<[string, Case, object]>([
+    ['waits before the deadline', { waitsForPerson: false, now: 950 }, WAITS],
+    ['is over after it', { waitsForPerson: false, now: 961 }, OVER],
+    ['waits on where the profile waits for a person', { now: 100_000 }, WAITS],
+    ['and is cancelled waits for the deadline alone', { cancel: true, now: 950 }, WAITS],
+    ['and is cancelled is over after it, whoever was to be waited for', { cancel: true, now: 961 }, OVER],
+  ])('%s', (_, how, expected) => {
+    expect(after('', how)).toMatchObject(expected);
   });
 });
