@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'vitest';
 import { digestOf, manifestSchema, type Manifest } from '../../src/crds/manifest.ts';
+import { BUSYBOX_IMAGE } from '../cluster/small-images.ts';
 import { condition } from './kit.ts';
 import { fixture } from './fixture.ts';
 import { storedFile } from './store.ts';
@@ -79,11 +80,13 @@ describe.concurrent('a run', () => {
   );
 
   test('cannot smuggle anything out of its folder, and loses nothing else for trying', async ({ expect }) => {
-    const { kit, profile } = world;
+    const { kit } = world;
+    const limits = { limits: { maxArtifactBytes: '1Mi' } };
+    await kit.apply(kit.profile('results-small', { image: BUSYBOX_IMAGE, outputSizeLimit: '64Mi' }, limits));
     await kit.apply(
       kit.shell(
         'hostile',
-        profile,
+        'results-small',
         inOutput(
           `ln -s /etc/passwd link; mkfifo pipe; mkdir d; echo fine > d/fine; ln -s /etc d/out; dd if=/dev/zero of=big bs=1M count=3 2>/dev/null`,
         ),
@@ -94,6 +97,7 @@ describe.concurrent('a run', () => {
               { name: 'pipe', path: 'pipe' },
               { name: 'folder', path: 'd' },
               { name: 'missing', path: 'nothing-here' },
+              { name: 'big', path: 'big' },
             ],
           },
         },
@@ -103,7 +107,7 @@ describe.concurrent('a run', () => {
     expect(condition(run, 'Succeeded')?.status).toBe('True');
     expect(condition(run, 'ResultsStored')).toMatchObject({ status: 'False', reason: 'PartlyStored' });
     const states = Object.fromEntries(run.status!.artifacts!.map((a) => [a.name, a.state]));
-    expect(states).toMatchObject({ folder: 'Stored', missing: 'Missing' });
+    expect(states).toMatchObject({ folder: 'Stored', missing: 'Missing', big: 'Refused' });
     expect(['Refused', 'Skipped']).toContain(states['link']);
     expect(['Refused', 'Skipped']).toContain(states['pipe']);
     expect(run.status!.artifacts!.find((a) => a.name === 'folder')).toMatchObject({ count: 1 });
