@@ -186,4 +186,41 @@ describe.concurrent('while runs are at work', () => {
       /^Job\.batch .*no unwanted Jobs here|^jobs\.batch .*no unwanted Jobs here/,
     );
   });
+
+  test('a webhook that does not answer keeps a Job back, and the run says so', async ({ expect, onTestFinished }) => {
+    const name = 'changes-webhook';
+    await applyProfile(name, 'first:1');
+    await kit.apply({
+      apiVersion: 'admissionregistration.k8s.io/v1',
+      kind: 'ValidatingWebhookConfiguration',
+      metadata: { name },
+      webhooks: [
+        {
+          name: 'away.example.com',
+          clientConfig: { url: 'https://127.0.0.1:1/' },
+          admissionReviewVersions: ['v1'],
+          sideEffects: 'None',
+          failurePolicy: 'Fail',
+          rules: [{ apiGroups: ['batch'], apiVersions: ['v1'], operations: ['CREATE'], resources: ['jobs'] }],
+          objectSelector: { matchLabels: { 'worldflux.ai/run': 'barred' } },
+        },
+      ],
+    });
+    onTestFinished(async () => {
+      await kit.cluster.kubectl(['delete', 'validatingwebhookconfiguration', name]);
+    });
+    // A webhook takes a moment to be everywhere.
+    const probe = {
+      apiVersion: 'batch/v1',
+      kind: 'Job',
+      metadata: { generateName: 'probe-', labels: { 'worldflux.ai/run': 'barred' } },
+      spec: { suspend: true, template: { spec: { restartPolicy: 'Never', containers: [{ name: 'x', image: 'x' }] } } },
+    };
+    await expect
+      .poll(() => kit.refusal(probe).catch(() => ''), { timeout: 30_000 })
+      .toContain('failed calling webhook');
+    await kit.apply(kit.shell('barred', name, 'true'));
+    const waiting = await kit.until('barred', (run) => condition(run, 'Ready')?.reason === 'JobRefused');
+    expect(condition(waiting, 'Ready')?.message).toMatch(/^Internal error .*away\.example\.com/);
+  });
 });
