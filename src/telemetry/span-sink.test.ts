@@ -15,6 +15,18 @@ async function receiver(status = 200) {
 const attributesOf = (span: ReceivedSpan): Record<string, unknown> =>
   Object.fromEntries(span.attributes.map(({ key, value }) => [key, Object.values(value)[0]]));
 
+test('headers that the receiver asks for come from the variable that the chart fills', async () => {
+  vi.stubEnv('OTEL_EXPORTER_OTLP_HEADERS', 'authorization=Bearer%20abc,x-tenant=robotics');
+  onTestFinished(() => void vi.unstubAllEnvs());
+  const { spans, headers, url } = await receiver();
+  const sink = new SpanSink({ endpoint: url, onLost: () => {}, delayMs: 20 });
+  const events = new ProviderEvents({ sinks: [sink], onLost: () => {} });
+  events.emit({ provider: 'replicate', operation: 'prediction get', phase: 'success' });
+  await vi.waitFor(() => expect(spans).toHaveLength(1));
+  await sink.close();
+  expect(headers).toEqual([expect.objectContaining({ authorization: 'Bearer abc', 'x-tenant': 'robotics' })]);
+});
+
 test('an event becomes a span with WorldForge’s name and attributes', async () => {
   const { spans, paths, url } = await receiver();
   const lost: unknown[] = [];

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 export interface ReceivedSpan {
@@ -15,11 +15,13 @@ export interface ReceivedSpan {
 export async function startOtlpReceiver(status = 200) {
   const spans: ReceivedSpan[] = [];
   const paths: string[] = [];
+  const headers: IncomingHttpHeaders[] = [];
   const server = createServer((request, response) => {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
       paths.push(`${request.method} ${request.url}`);
+      headers.push(request.headers);
       const { resourceSpans } = JSON.parse(Buffer.concat(chunks).toString('utf8')) as {
         resourceSpans: { scopeSpans: { spans: ReceivedSpan[] }[] }[];
       };
@@ -31,6 +33,7 @@ export async function startOtlpReceiver(status = 200) {
   return {
     spans,
     paths,
+    headers,
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     close: () => {
       server.closeAllConnections();
