@@ -12,6 +12,9 @@ interface FinishedRun extends KubeObject {
   status?: WorldRunStatus;
 }
 
+/** As the status keeps it. An annotation may be longer; a status that holds all of it would be refused, and the run sent for ever. */
+const LONGEST_REQUEST = 253;
+
 /** Undefined for a run that has nothing to send, and for one whose sync is over: most of those that are kept for long. */
 export function projectSync({ metadata = {}, spec, status = {} }: FinishedRun): SyncFacts | undefined {
   const { clientRunId, manifestDigest } = status;
@@ -24,7 +27,7 @@ export function projectSync({ metadata = {}, spec, status = {} }: FinishedRun): 
     mode: spec.sync?.mode,
     project: spec.sync?.project,
     private: metadata.labels?.[PRIVATE_MARK] === 'true' || metadata.annotations?.[PRIVATE_MARK] === 'true',
-    request: metadata.annotations?.[SYNC_ANNOTATION],
+    request: metadata.annotations?.[SYNC_ANNOTATION]?.slice(0, LONGEST_REQUEST).toWellFormed(),
     synced: status.conditions?.find(({ type }) => type === 'Synced'),
     status: status.sync,
   };

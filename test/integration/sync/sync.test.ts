@@ -117,13 +117,15 @@ test('a rotated key is found by asking again, and never shown', async () => {
   expect(operator.log()).not.toContain('wfx_');
 });
 
-test('mode Manual waits for the annotation', async () => {
+test('mode Manual waits for the annotation, whatever it says', async () => {
   await kit.apply(kit.profile('sync-manual', { image: 'busybox:1', collect: 'Disabled' }, syncTo({ mode: 'Manual' })));
   await kit.untilProfile('sync-manual', (p) => condition(p, 'Ready')?.status === 'True');
   await finish('manual', 0, {}, 'sync-manual');
   await kit.until('manual', synced('AwaitingRequest'));
-  await kit.cluster.kubectl(['-n', kit.namespace, 'annotate', 'worldrun', 'manual', 'worldflux.ai/sync=please']);
-  await kit.until('manual', synced('Synced'));
+  const request = 'please '.repeat(100);
+  await kit.cluster.kubectl(['-n', kit.namespace, 'annotate', 'worldrun', 'manual', `worldflux.ai/sync=${request}`]);
+  const run = await kit.until('manual', synced('Synced'));
+  expect(run.status?.sync?.request).toBe(request.slice(0, 253));
 });
 
 test('a run may change its mode at any time, and its project never', async () => {
