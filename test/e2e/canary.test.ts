@@ -11,6 +11,7 @@ import { SECRETS } from '../../src/kube/resource.ts';
 import { startOtlpReceiver } from '../../src/telemetry/testing/otlp-receiver.ts';
 import { fixture } from './fixture.ts';
 import { condition } from './kit.ts';
+import { letOperatorRead, SYSTEM } from './rights.ts';
 
 /**
  * Fresh random secrets through everything that goes in (Secrets, commands, pods, a vendor's answers, WorldFlux's), and a
@@ -67,6 +68,7 @@ beforeAll(async () => {
   worldflux = await startWorldFlux({ record: true });
   worldflux.state.keys.set(VALUES.syncKey, TEST_WORKSPACE);
   const { kit } = world;
+  await letOperatorRead(kit.cluster, { namespace: kit.namespace, name: 'worldflux' });
   await kit.apply(
     secret('worldflux', { apiKey: VALUES.syncKey }),
     secret('provider', { token: VALUES.forwarded }),
@@ -84,7 +86,7 @@ afterAll(async () => {
   receiver.close();
   await world.kit?.cluster.kubectl([
     '-n',
-    'worldflux-system',
+    SYSTEM,
     'delete',
     'secret',
     `${world.kit.namespace}-replicate`,
@@ -119,11 +121,12 @@ async function openVendor(): Promise<void> {
     ...secret(name, { REPLICATE_API_TOKEN: VALUES.vendorToken }),
     metadata: {
       name,
-      namespace: 'worldflux-system',
+      namespace: SYSTEM,
       labels: { 'worldflux.ai/credential-for': 'replicate' },
       annotations: { 'worldflux.ai/allowed-hosts': '127.0.0.1' },
     },
   });
+  await letOperatorRead(kit.cluster, { namespace: SYSTEM, name });
   await kit.apply({
     apiVersion: 'worldflux.ai/v1alpha1',
     kind: 'RuntimeProfile',

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { findHelm } from '../../scripts/chart/helm.ts';
 import { manifestSchema } from '../../src/crds/manifest.ts';
@@ -14,6 +13,7 @@ import { startReplicate, TOKEN, VERSION, type FakeReplicate } from '../fakes/rep
 import { helm, OPERATOR } from '../integration/chart/helm.ts';
 import { installCrds } from '../integration/install-crds.ts';
 import { condition, Kit, SHELL_PROFILE } from './kit.ts';
+import { askedBy, unusedRights, userOf } from './rights.ts';
 
 /** The operator as users have it: in a pod, under the chart's security context, with the chart's rights and no others. */
 let cluster: Cluster;
@@ -184,22 +184,6 @@ test('what it kept is read through the API server after the pod is gone, by thos
   );
 });
 
-interface AuditEvent {
-  verb: string;
-  user: { username: string };
-  objectRef?: { apiGroup?: string; resource: string; subresource?: string; name?: string; namespace?: string };
-  responseStatus?: { code: number };
-}
-interface Role {
-  rules: { apiGroups: string[]; resources: string[]; verbs: string[] }[];
-}
-
-const spell = (group: string, resource: string, verb: string): string =>
-  `${verb} ${resource}${group === '' ? '' : `.${group}`}`;
-
-const spelled = ({ verb, objectRef }: AuditEvent): string =>
-  spell(objectRef!.apiGroup ?? '', [objectRef!.resource, objectRef!.subresource].filter(Boolean).join('/'), verb);
-
 /** Rights that nothing above needs, each with what needs it. */
 const UNUSED_HERE = [
   'get validatingadmissionpolicybindings.admissionregistration.k8s.io', // a profile that asks for approvals
@@ -217,31 +201,12 @@ const UNUSED_HERE = [
 ];
 
 test('it was refused nothing, and the chart grants nothing that nobody uses', async () => {
-  expect(cluster.auditLog).toBeDefined();
-  const user = `system:serviceaccount:${namespace}:worldflux-operator`;
-  const events = (await readFile(cluster.auditLog!, 'utf8'))
-    .split('\n')
-    .filter((line) => line.includes(user))
-    .map((line) => JSON.parse(line) as AuditEvent)
-    .filter((event) => event.user.username === user && event.objectRef !== undefined);
-  const refused = events.filter(({ responseStatus }) => responseStatus?.code === 403).map(spelled);
+  const { used, refused } = await askedBy(cluster, (user) => user === userOf(namespace));
   expect(refused).toEqual([]);
-
-  const used = new Set(events.map(spelled));
-  const roles = await Promise.all(
-    [
-      ['clusterrole', 'worldflux-operator'],
-      ['role', 'worldflux-operator', '-n', namespace],
-    ].map(async (what) => JSON.parse(await cluster.kubectl(['get', ...what, '-o', 'json'])) as Role),
-  );
-  const granted = roles.flatMap(({ rules }) =>
-    rules.flatMap(({ apiGroups, resources, verbs }) =>
-      apiGroups.flatMap((group) => resources.flatMap((resource) => verbs.map((verb) => spell(group, resource, verb)))),
-    ),
-  );
-  // A watch that begins with what is there needs no list; API servers that cannot do that are listed.
-  const unused = [...new Set(granted)].filter(
-    (right) => !used.has(right) && !(right.startsWith('list ') && used.has(right.replace('list', 'watch'))),
-  );
+  const roles = [
+    ['clusterrole', 'worldflux-operator'],
+    ['role', 'worldflux-operator', '-n', namespace],
+  ];
+  const unused = await unusedRights(cluster, roles, used);
   expect(unused.filter((right) => !UNUSED_HERE.includes(right))).toEqual([]);
 });

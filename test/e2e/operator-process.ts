@@ -34,6 +34,8 @@ export interface OperatorProcessOptions {
   gatewayPort: number;
   namespace: string;
   args?: readonly string[];
+  /** Whose rights it has; by default an administrator's. */
+  kubeconfig?: string;
   /** Where pods reach the gateway; by default its port at the host's address. */
   gatewayUrl?: string;
   env?: NodeJS.ProcessEnv;
@@ -60,7 +62,7 @@ export async function startOperator(options: OperatorProcessOptions): Promise<Op
   const logFile = join(dir, `operator-${starts}.log`);
   const out = openSync(logFile, 'a');
   const settings = {
-    kubeconfig: cluster.kubeconfig,
+    kubeconfig: options.kubeconfig ?? cluster.kubeconfig,
     namespace,
     'store-dir': storeDir,
     'gateway-port': String(gatewayPort),

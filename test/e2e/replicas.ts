@@ -12,16 +12,16 @@ import { until } from '../cluster/process.ts';
 import { busyboxImage } from '../cluster/small-images.ts';
 import { startS3, type S3Server } from '../fakes/s3/server.ts';
 import { installCrds } from '../integration/install-crds.ts';
-import { tellComplaints } from './fixture.ts';
+import { nothingWasRefused, tellComplaints } from './fixture.ts';
 import { Kit, SHELL_PROFILE } from './kit.ts';
 import { freePort, startOperator, type OperatorProcess } from './operator-process.ts';
+import { auditSize, operatorKubeconfig, SYSTEM } from './rights.ts';
 import { Service } from './service.ts';
 
 export interface Replica extends OperatorProcess {
   gatewayPort: number;
 }
 
-const NAMESPACE = 'worldflux-system';
 const INSTALLATION = '1f0c1c52-6d5f-5d3e-8f43-6d3a4a0c8f22';
 const BUCKET = 'results';
 const S3 = { region: 'us-east-1', forcePathStyle: true };
@@ -34,15 +34,17 @@ export class Replicas {
   readonly store: RunStore;
   readonly #s3: S3Server;
   readonly #dir: string;
+  readonly #kubeconfig: string;
   readonly #started: Replica[] = [];
   #all: readonly Replica[] = [];
 
-  constructor(parts: { kit: Kit; profile: string; service: Service; s3: S3Server; dir: string }) {
+  constructor(parts: { kit: Kit; profile: string; service: Service; s3: S3Server; dir: string; kubeconfig: string }) {
     this.kit = parts.kit;
     this.profile = parts.profile;
     this.service = parts.service;
     this.#s3 = parts.s3;
     this.#dir = parts.dir;
+    this.#kubeconfig = parts.kubeconfig;
     const { endpoint, credentials } = parts.s3;
     this.store = new S3Store({ ...S3, bucket: BUCKET, endpoint, credentials, installationId: INSTALLATION });
   }
@@ -64,7 +66,8 @@ export class Replicas {
       dir: this.#dir,
       gatewayPort,
       gatewayUrl: `https://${cluster.hostAddress}:${this.service.port}`,
-      namespace: NAMESPACE,
+      namespace: SYSTEM,
+      kubeconfig: this.#kubeconfig,
       image: OPERATOR_IMAGE,
       env: { AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' },
       args: Object.entries({
@@ -95,7 +98,7 @@ export class Replicas {
   /** Who leads, and the others; waits until somebody does. */
   async roles(): Promise<{ leader: Replica; standbys: Replica[] }> {
     const holder = async (): Promise<Replica | undefined> => {
-      const lease = await this.kit.client.get(LEASES, { namespace: NAMESPACE, name: 'worldflux-operator' });
+      const lease = await this.kit.client.get(LEASES, { namespace: SYSTEM, name: 'worldflux-operator' });
       const pid = Number(lease.spec?.holderIdentity?.split('_')[1]);
       return this.#all.find((replica) => replica.pid === pid);
     };
@@ -120,13 +123,15 @@ export function replicas(name: string): { readonly current: Replicas } {
       startS3(cluster.hostAddress),
       Service.open(),
     ]);
-    await kit.ensureNamespace(NAMESPACE);
+    await kit.ensureNamespace(SYSTEM);
+    const auditFrom = await auditSize(cluster);
+    const kubeconfig = await operatorKubeconfig(cluster);
     const bucket = new S3Client({ ...S3, endpoint: s3.endpoint, credentials: s3.credentials });
     await bucket.send(new CreateBucketCommand({ Bucket: BUCKET }));
     bucket.destroy();
     const profile = `${name}-shell`;
     await kit.apply(kit.profile(profile, { ...SHELL_PROFILE, outputSizeLimit: '512Mi' }));
-    world.current = new Replicas({ kit, profile, service, s3, dir });
+    world.current = new Replicas({ kit, profile, service, s3, dir, kubeconfig });
     end = async () => {
       for (const replica of world.current.all) replica.resume();
       await Promise.all(world.current.all.map((replica) => replica.stop()));
@@ -134,6 +139,7 @@ export function replicas(name: string): { readonly current: Replicas } {
       service.close();
       await kit.cluster.kubectl(['delete', 'runtimeprofiles', '--all', '--wait=false']);
       await kit.close();
+      await nothingWasRefused(cluster, auditFrom);
       await s3.stop();
       await rm(dir, { recursive: true, force: true });
     };

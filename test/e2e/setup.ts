@@ -1,4 +1,5 @@
 import type { TestProject } from 'vitest/node';
+import { askedBy, PROCESS_ROLES, unusedRights } from './rights.ts';
 import { attachCluster, startCluster, whyNot, type Cluster } from '../cluster/index.ts';
 
 declare module 'vitest' {
@@ -19,8 +20,19 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide('kubeconfig', cluster.kubeconfig);
   project.provide('cluster', cluster.name);
   return async () => {
+    await tellUnusedRights(cluster);
     if (reuse === undefined) await cluster.down();
   };
+}
+
+/** What all files together did not need of what the chart grants; of the whole layer it is nothing. */
+async function tellUnusedRights(cluster: Cluster): Promise<void> {
+  const roles = PROCESS_ROLES.map((role) => [...role]);
+  const exists = await cluster.kubectl(['get', ...roles[0]!, '--ignore-not-found', '-o', 'name']);
+  if (cluster.auditLog === undefined || exists === '') return;
+  const { used } = await askedBy(cluster, () => true);
+  const unused = await unusedRights(cluster, roles, used);
+  if (unused.length > 0) console.log(`rights of the chart that no test of this run needed: ${unused.join(', ')}`);
 }
 
 async function start(): Promise<Cluster> {

@@ -3,6 +3,7 @@ import { startWorldFlux, TEST_KEY, type FakeWorldFlux } from '../fakes/worldflux
 import { BUSYBOX_IMAGE } from '../cluster/small-images.ts';
 import type { WorldRun } from '../../src/controller/run/view.ts';
 import { fixture } from './fixture.ts';
+import { letOperatorRead } from './rights.ts';
 import { condition } from './kit.ts';
 
 /** From a real Pod through the collector and the run store to the stand-in for WorldFlux. */
@@ -13,6 +14,7 @@ let fake: FakeWorldFlux;
 beforeAll(async () => {
   fake = await startWorldFlux();
   const { kit } = world;
+  await letOperatorRead(kit.cluster, { namespace: kit.namespace, name: 'worldflux' });
   await kit.apply(
     { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'worldflux' }, stringData: { apiKey: TEST_KEY } },
     kit.profile(

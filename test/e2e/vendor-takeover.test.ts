@@ -5,6 +5,7 @@ import { startReplicate, TOKEN, VERSION, type FakeReplicate } from '../fakes/rep
 import { fixture } from './fixture.ts';
 import { condition } from './kit.ts';
 import { freePort, startOperator, type OperatorProcess } from './operator-process.ts';
+import { letOperatorRead, SYSTEM } from './rights.ts';
 
 /** Two hundred purchases of the very same thing, while one leader is stopped inside a send and the next one is killed. */
 
@@ -22,12 +23,13 @@ beforeAll(async () => {
     kind: 'Secret',
     metadata: {
       name: 'takeover-replicate',
-      namespace: 'worldflux-system',
+      namespace: SYSTEM,
       labels: { 'worldflux.ai/credential-for': 'replicate' },
       annotations: { 'worldflux.ai/allowed-hosts': new URL(vendor.url).hostname },
     },
     data: { REPLICATE_API_TOKEN: Buffer.from(TOKEN).toString('base64') },
   });
+  await letOperatorRead(kit.cluster, { namespace: SYSTEM, name: 'takeover-replicate' });
   await kit.apply({
     apiVersion: 'worldflux.ai/v1alpha1',
     kind: 'RuntimeProfile',
@@ -48,7 +50,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await Promise.all(others.map((operator) => operator.stop()));
-  await world.kit?.client.delete(SECRETS, { namespace: 'worldflux-system', name: 'takeover-replicate' });
+  await world.kit?.client.delete(SECRETS, { namespace: SYSTEM, name: 'takeover-replicate' });
   await vendor?.close();
 });
 

@@ -4,12 +4,14 @@ import { SECRETS } from '../../src/kube/resource.ts';
 import { startReplicate, TOKEN, VERSION, type FakeReplicate } from '../fakes/replicate/server.ts';
 import { fixture } from './fixture.ts';
 import { condition } from './kit.ts';
+import { letOperatorRead, SYSTEM } from './rights.ts';
 
 /** Runs whose work a vendor does: a stand-in for Replicate's HTTP API, the real operator, a real cluster. */
 
 const world = fixture('vendors', ['--orphan-age-seconds', '20']);
 let vendor: FakeReplicate;
 const SECRET = 'vendors-replicate';
+const LATER = 'vendors-later';
 
 beforeAll(async () => {
   vendor = await startReplicate();
@@ -20,16 +22,18 @@ beforeAll(async () => {
     kind: 'Secret',
     metadata: {
       name: SECRET,
-      namespace: 'worldflux-system',
+      namespace: SYSTEM,
       labels: { 'worldflux.ai/credential-for': 'replicate' },
       annotations: { 'worldflux.ai/allowed-hosts': hostname },
     },
     data: { REPLICATE_API_TOKEN: Buffer.from(TOKEN).toString('base64') },
   });
+  await letOperatorRead(kit.cluster, { namespace: SYSTEM, name: SECRET });
+  await letOperatorRead(kit.cluster, { namespace: SYSTEM, name: LATER });
   await kit.apply(paid('vendors-paid'));
 });
 afterAll(async () => {
-  await world.kit?.client.delete(SECRETS, { namespace: 'worldflux-system', name: SECRET });
+  await world.kit?.client.delete(SECRETS, { namespace: SYSTEM, name: SECRET });
   await vendor?.close();
 });
 
@@ -157,22 +161,22 @@ test('that is deleted goes only when its work has been stopped', async () => {
 
 test('waits for its credentials, and starts when they are there', async () => {
   const { kit } = world;
-  await kit.apply(paid('vendors-keyless', { credentials: { secretRef: { name: 'vendors-later' } } }));
+  await kit.apply(paid('vendors-keyless', { credentials: { secretRef: { name: LATER } } }));
   await kit.apply(asking('keyless', 'no key yet', { runtimeProfileRef: { name: 'vendors-keyless' } }));
   const waiting = await kit.until('keyless', (run) => /vendors-later/.test(condition(run, 'Ready')?.message ?? ''), 60);
   expect(condition(waiting, 'Admitted')).toMatchObject({ status: expect.any(String) });
-  const secret = await kit.client.get(SECRETS, { namespace: 'worldflux-system', name: SECRET });
+  const secret = await kit.client.get(SECRETS, { namespace: SYSTEM, name: SECRET });
   const { labels, annotations } = secret.metadata!;
   await kit.client.create(SECRETS, {
     apiVersion: 'v1',
     kind: 'Secret',
-    metadata: { name: 'vendors-later', namespace: 'worldflux-system', labels: labels!, annotations: annotations! },
+    metadata: { name: LATER, namespace: SYSTEM, labels: labels!, annotations: annotations! },
     data: secret.data!,
   });
   try {
     expect((await kit.finished('keyless', 120)).status).toMatchObject({ phase: 'Succeeded' });
   } finally {
-    await kit.client.delete(SECRETS, { namespace: 'worldflux-system', name: 'vendors-later' });
+    await kit.client.delete(SECRETS, { namespace: SYSTEM, name: LATER });
   }
 });
 
