@@ -42,6 +42,8 @@ export function toStructural(node: Json, path = ''): Json {
         }
         break;
       case 'properties':
+        // The API server drops an empty one, and Argo CD would show the CRD as out of sync for ever.
+        if (Object.keys(value as Json).length === 0) break;
         out[key] = Object.fromEntries(
           Object.entries(value as Json).map(([name, child]) => [name, toStructural(child as Json, `${path}.${name}`)]),
         );
