@@ -204,6 +204,16 @@ describe('an upload host', () => {
     expect(seen).toEqual([]);
   });
 
+  it('that thanks for an upload before it has the bytes is sent them again', async () => {
+    const clock = await open();
+    world.fake.faults.add(answers('upload', 200));
+    const run = await world.addRun({ artifacts: { big: Buffer.alloc(20_000_000) } });
+    world.start();
+    await said(run.uid, 'UploadFailed');
+    await clock.runUntil(() => reasonOf(run.uid) === 'Synced');
+    expectOnce();
+  });
+
   it('that takes less in one PUT than an artifact has says so once, and is not sent it for ever', async () => {
     const clock = await open();
     world.fake.state.rules.maxPutBytes = 1_000_000;

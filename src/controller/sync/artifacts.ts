@@ -128,18 +128,31 @@ async function initiateAndPut(channel: ArtifactChannel, artifact: SyncArtifact):
   }
   // Of what really goes by; a redirect asks for the bytes once more.
   let hash = createHash('sha256');
+  let sent = 0;
   const body: StreamBody = {
     size: artifact.sizeBytes,
     open: (ends) => {
       hash = createHash('sha256');
+      sent = 0;
       return channel.open(artifact, ends);
     },
-    passing: (chunk) => void hash.update(chunk),
+    passing: (chunk) => {
+      hash.update(chunk);
+      sent += chunk.length;
+    },
   };
   try {
     await upstream.upload(begun.upload, body, artifact.contentType, signal);
   } catch (error) {
     return uploadFailed(channel, artifact, error);
+  }
+  if (sent < artifact.sizeBytes) {
+    throw new SyncFailure({
+      scope: 'Run',
+      reason: 'UploadFailed',
+      message: `${artifact.name}: the upload host answered before it had all the bytes`,
+      retry: 'Backoff',
+    });
   }
   if (hash.digest('hex') !== artifact.sha256) {
     await giveUp(channel, artifact);
