@@ -191,10 +191,6 @@ const UNUSED_HERE = [
   'delete configmaps', // a pinned profile that no run names any more, after ten minutes
   'get jobs.batch', // a Job that is there already after a crash
   'get configmaps', // a pinned profile that is there already
-  'get worldruns.worldflux.ai',
-  'get runtimeprofiles.worldflux.ai',
-  'get pods',
-  'get nodes',
   'patch events.events.k8s.io', // an Event that repeats
   'update secrets', // a certificate that is about to expire
   'list events.events.k8s.io', // a Job that a quota keeps from making its pod
