@@ -1,7 +1,12 @@
 import { readFile } from 'node:fs/promises';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { join } from 'node:path';
 import { describe, test } from 'vitest';
 import { childName } from '../../src/controller/identity.ts';
 import { JOBS, PODS } from '../../src/kube/resource.ts';
+import { Repository } from '../../src/runtime/local/testing/git-repository.ts';
+import { startGitServer } from '../../src/runtime/local/testing/git-server.ts';
+import { temporaryFolder } from '../temporary-folder.ts';
 import { condition, SHELL_PROFILE } from './kit.ts';
 import { fixture } from './fixture.ts';
 import { storedFile } from './store.ts';
@@ -10,6 +15,7 @@ import { BUSYBOX_IMAGE } from '../cluster/small-images.ts';
 /** Suspend, resume, cancel, delete, retry, adopt: what people and other controllers do to a run and its children. */
 
 const world = fixture('lifecycle');
+const repositories = await temporaryFolder('git');
 const running = (name: string) => world.kit.until(name, (r) => condition(r, 'Ready')?.reason === 'Running');
 const jobsOf = async (uid: string) => {
   const found = [];
@@ -289,6 +295,44 @@ describe.concurrent('a run', () => {
     const text = (path: string) => readFile(storedFile(operator.storeDir, path), 'utf8');
     expect(await text(first)).toContain('start 1');
     expect(await text(last)).toContain('start 2');
+  });
+
+  test('fetches its source from git with the password of a Secret, and its manifest has the commit', async ({
+    expect,
+    onTestFinished,
+  }) => {
+    const { kit, profile } = world;
+    const script = `echo '{"from": 2}' > "$WORLDFLUX_OUTPUT_DIR/metrics.json"`;
+    const repository = new Repository(join(repositories, 'team/project.git'));
+    const commit = repository.commit({ 'code/run.sh': script, 'other/file': 'x' });
+    const wanted = `Basic ${Buffer.from('git:correct-horse').toString('base64')}`;
+    const askForPassword = ({ headers }: IncomingMessage, response: ServerResponse): boolean => {
+      if (headers.authorization === wanted) return false;
+      response.writeHead(401, { 'www-authenticate': 'Basic realm="git"' }).end();
+      return true;
+    };
+    const server = await startGitServer(repositories, askForPassword, kit.cluster.hostAddress);
+    onTestFinished(() => server.close());
+    const ca = { 'ca.crt': server.ca };
+    const secret = { apiVersion: 'v1', kind: 'Secret' };
+    await kit.apply(
+      { ...secret, metadata: { name: 'git' }, stringData: { ...ca, password: 'correct-horse' } },
+      { ...secret, metadata: { name: 'git-stranger' }, stringData: ca },
+    );
+    const git = { url: `${server.origin}/team/project.git`, ref: 'main', path: 'code', secretRef: { name: 'git' } };
+    const stranger = { ...git, secretRef: { name: 'git-stranger' } };
+    await kit.apply(kit.shell('no-password', profile, 'true', { source: { git: stranger } }));
+    await kit.apply(
+      kit.shell('from-git', profile, 'sh run.sh && ! touch new-file 2>/dev/null && ls -A', { source: { git } }),
+    );
+    const { status } = await kit.finished('from-git');
+    expect(status).toMatchObject({ phase: 'Succeeded', manifest: { metrics: { from: 2 } } });
+    expect(JSON.stringify(status!.manifest)).toContain(commit);
+    const log = await readFile(storedFile(world.operator.storeDir, status!.result!.log!.path), 'utf8');
+    expect(log.trim()).toBe('run.sh');
+    const refused = await kit.finished('no-password');
+    expect(condition(refused, 'Succeeded')).toMatchObject({ status: 'False', reason: 'SourceFailed' });
+    expect(condition(refused, 'Succeeded')?.message).toMatch(/credentials|password|username/i);
   });
 
   test('goes with its namespace', async ({ expect }) => {

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { selfSigned } from '../../../kube/testing/certificates.ts';
 
 export interface GitServer {
-  /** `https://127.0.0.1:<port>` */
+  /** `https://<address>:<port>` */
   origin: string;
   /** PEM of what its certificate is to be trusted by. */
   ca: string;
@@ -17,18 +17,19 @@ export interface GitServer {
 export async function startGitServer(
   root: string,
   before: (request: IncomingMessage, response: ServerResponse) => boolean = () => false,
+  address = '127.0.0.1',
 ): Promise<GitServer> {
-  const { cert, key } = await selfSigned('git');
+  const { cert, key } = await selfSigned('git', address);
   const requests: GitServer['requests'] = [];
   const server = createServer({ cert, key }, (request, response) => {
     requests.push({ url: request.url!, authorization: request.headers.authorization });
     if (!before(request, response)) backend(root, request, response);
   });
   await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve);
+    server.listen(0, address, resolve);
   });
   return {
-    origin: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    origin: `https://${address}:${(server.address() as AddressInfo).port}`,
     ca: cert,
     requests,
     close: () =>
