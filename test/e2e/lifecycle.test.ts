@@ -335,6 +335,44 @@ describe.concurrent('a run', () => {
     expect(condition(refused, 'Succeeded')?.message).toMatch(/credentials|password|username/i);
   });
 
+  test('has what its profile gives it: shared memory, a cache that stays, a user without rights and without a token', async ({
+    expect,
+  }) => {
+    const { kit } = world;
+    const claim = (name: string) => ({
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name },
+      spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '64Mi' } } },
+    });
+    await kit.apply(claim('model-cache'), claim('data'));
+    const local = {
+      image: BUSYBOX_IMAGE,
+      shmSize: '128Mi',
+      cache: { persistentVolumeClaim: 'model-cache' },
+      overrides: { volumes: ['persistentVolumeClaim'] },
+    };
+    await kit.apply(kit.profile('lifecycle-rich', local));
+    const first = [
+      'set -e',
+      'test "$(id -u)" = 10001',
+      'test ! -e /var/run/secrets/kubernetes.io',
+      'touch "$HOME/x" /data/x',
+      'mkdir -p "$HF_HOME" && echo kept > "$HF_HOME/model"',
+      // More than the 64 MiB that a container has otherwise.
+      'dd if=/dev/zero of=/dev/shm/x bs=1M count=100',
+    ];
+    const volumes = [{ name: 'data', mountPath: '/data', persistentVolumeClaim: { claimName: 'data' } }];
+    await kit.apply(kit.shell('rich-1', 'lifecycle-rich', first.join('; '), { volumes }));
+    expect(condition(await kit.finished('rich-1'), 'Succeeded')).toMatchObject({ status: 'True' });
+    const readOnly = [
+      { name: 'data', mountPath: '/data', persistentVolumeClaim: { claimName: 'data', readOnly: true } },
+    ];
+    const second = 'grep kept "$HF_HOME/model" && test -e /data/x && ! touch /data/y';
+    await kit.apply(kit.shell('rich-2', 'lifecycle-rich', second, { volumes: readOnly }));
+    expect(condition(await kit.finished('rich-2'), 'Succeeded')).toMatchObject({ status: 'True' });
+  });
+
   test('goes with its namespace', async ({ expect }) => {
     const { kit, profile } = world;
     await kit.ensureNamespace('lifecycle-gone');
