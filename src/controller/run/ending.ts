@@ -28,7 +28,8 @@ export function recordOf(
   ids: { runId: string; clientRunId: string },
 ): { verdict: ResultsVerdict; keeps: boolean; words: LastWords } {
   const { run, pinned, profile } = world;
-  const results = ending.attempt === undefined ? world.resultsOf(ending.resultsOf) : world.results;
+  const own = ending.attempt?.number === ending.resultsOf;
+  const results = own ? world.results : world.resultsOf(ending.resultsOf);
   const from = pinned ?? (profile && { name: profile.name, digest: profile.digest, spec: profile.spec });
   const collected = [...results.results.values()].toSorted((a, b) => a.rank - b.rank);
   const log = results.logs.get(0);

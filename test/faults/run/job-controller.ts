@@ -78,6 +78,10 @@ class JobController {
     const uid = job.metadata!.uid!;
     const pods = this.#api.list('pods').filter((pod) => ownerOf(pod) === uid);
     if (job.spec?.suspend === true) {
+      // Kubernetes 1.36 holds the policy against the pods that the suspension itself has stopped, too.
+      const failed = pods.find((pod) => pod.status?.phase === 'Failed');
+      if (failed !== undefined && job.spec.podFailurePolicy !== undefined)
+        return this.#end(key, 'Failed', 'PodFailurePolicy', whyFailed(failed));
       this.#starts.delete(uid);
       this.#whys.delete(uid);
       for (const pod of pods) this.#delete(pod);
@@ -89,7 +93,10 @@ class JobController {
     const ends = [...start.values()];
     if (ends.includes('Failed')) {
       for (const pod of pods) if (start.get(pod.metadata!.uid!) === 'alive') this.#delete(pod);
-      if (!ends.includes('alive')) this.#end(key, 'Failed', 'PodFailurePolicy', this.#whys.get(uid) ?? 'a pod is gone');
+      if (ends.includes('alive')) return;
+      if (job.spec?.podFailurePolicy === undefined)
+        this.#end(key, 'Failed', 'BackoffLimitExceeded', 'Job has reached the specified backoff limit');
+      else this.#end(key, 'Failed', 'PodFailurePolicy', this.#whys.get(uid) ?? 'a pod is gone');
     } else if (!ends.includes('alive')) this.#end(key, 'Complete', 'CompletionsReached', '');
   }
 

@@ -280,6 +280,24 @@ export const SCENARIOS: readonly Scenario[] = [
     }),
     expected: { ends: { run: 'Succeeded Completed' }, attempts: ['Requeued', 'Completed'], results: 'Stored' },
   },
+  {
+    name: 'a queue evicts it, and it is cancelled while it waits again: what the first start left is what it has',
+    scene: scene({
+      run: base.asking({ queueName: 'q' }),
+      workload: () => forever,
+      steps: [
+        { when: (api) => runIs(api, 'Queued'), afterMs: 5000, does: queueSays(false) },
+        { when: (api) => isRunning(api) && runIs(api, 'Running'), afterMs: 5000, does: queueSays(true) },
+        { when: (api) => runIs(api, 'Queued') && api.list('pods').length === 0, afterMs: 5000, does: cancel },
+      ],
+    }),
+    expected: {
+      ends: { run: 'Cancelled Cancelled' },
+      attempts: ['Requeued', 'Cancelled'],
+      results: 'Stored',
+      resultsAfterCrash: 'PartlyStored',
+    },
+  },
   { name: 'dry run', scene: scene({ run: base.dry() }), expected: { ends: { run: 'Succeeded DryRun' }, attempts: [] } },
   {
     name: 'refused',
