@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 
 /** CPU and memory of processes as the kernel counts them (`/proc`); Linux only. */
 
@@ -71,4 +71,47 @@ export class Meter {
   #each(read: (pid: number) => number): Record<string, number> {
     return Object.fromEntries(Object.entries(this.#pids).map(([name, pid]) => [name, read(pid)]));
   }
+}
+
+/** On the command line of every collector; the host sees the processes of its pods. */
+export const COLLECTOR = '/app/collector.mjs';
+
+/** The most memory that one process held, from now until `stop`: that of this pid, or any with this word on its command line. */
+export class PeakMemory {
+  readonly #timer: NodeJS.Timeout;
+  readonly #which: number | string;
+  #peak = 0;
+
+  constructor(which: number | string) {
+    this.#which = which;
+    this.#timer = setInterval(() => this.#look(), 250).unref();
+  }
+
+  stop(): number {
+    clearInterval(this.#timer);
+    return this.#peak;
+  }
+
+  #look(): void {
+    const pids = typeof this.#which === 'number' ? [this.#which] : pidsWith(this.#which);
+    for (const pid of pids) {
+      try {
+        this.#peak = Math.max(this.#peak, residentBytes(pid));
+      } catch {
+        // It has ended meanwhile.
+      }
+    }
+  }
+}
+
+function pidsWith(word: string): number[] {
+  return readdirSync('/proc').flatMap((name) => {
+    try {
+      return /^\d+$/.test(name) && readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0').includes(word)
+        ? [Number(name)]
+        : [];
+    } catch {
+      return [];
+    }
+  });
 }

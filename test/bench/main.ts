@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { run } from '../cluster/process.ts';
 import { drainAfterOutage } from '../faults/sync/load.ts';
 import { WHOS, type Form, type Load, type Who } from './driver.ts';
+import { measureArtifacts } from './artifact.ts';
 import { measureLiveRuns } from './live-runs.ts';
 import { describeLoad, measureLoad, type LoadResult } from './load.ts';
 import { imageNodeArgs, operatorFile, type Entry } from './operator-process.ts';
@@ -17,13 +18,14 @@ import { measureStatusWrites } from './status-writes.ts';
 const ROOT = join(import.meta.dirname, '../..');
 const REPORTS = join(ROOT, 'docs/benchmarks');
 
-type Outcome = Pick<Measured, 'loads' | 'live' | 'statusWrites' | 'sync' | 'product'>;
+type Outcome = Pick<Measured, 'loads' | 'live' | 'statusWrites' | 'sync' | 'product' | 'artifacts'>;
 interface Options {
   entry: Entry;
   /** Undefined: those whom the scenario is about. */
   whos: readonly Who[] | undefined;
   repeat: number;
   live: number;
+  artifactMiB: number;
 }
 
 const loads =
@@ -50,6 +52,7 @@ const SCENARIOS: Record<string, { measure: (o: Options) => Promise<Outcome>; ask
   live: { measure: async (o) => ({ live: [await measureLiveRuns(o.live, o.entry)] }) },
   sync: { measure: async () => ({ sync: [await drainAfterOutage({ runs: 1000, perTarget: 4, ledger: true })] }) },
   product: { measure: async () => ({ product: [await measureProduct(50)] }) },
+  artifact: { measure: async (o) => ({ artifacts: await measureArtifacts(o.artifactMiB * 2 ** 20) }) },
   'status-writes': { measure: async (o) => ({ statusWrites: await measureStatusWrites(o.entry) }), asked: true },
 };
 
@@ -59,6 +62,7 @@ const USAGE = `Usage: npm run bench -- [options]
   --who A,B        of ${WHOS.map((who) => JSON.stringify(who)).join(', ')} (default: as the scenario needs)
   --repeat N       each pair of rows N times (default 1)
   --live N         runs of the scenario "live" (default 10000)
+  --artifact MIB   size of the one of the scenario "artifact" (default 2048)
   --sources        run the operator from its sources, not from the bundle
   --node-args ARGS arguments for the operator's node process besides the image's own, such as --cpu-prof
   --no-save        print only; docs/benchmarks stays as it is
@@ -71,6 +75,7 @@ const { values } = parseArgs({
     who: { type: 'string' },
     repeat: { type: 'string', default: '1' },
     live: { type: 'string', default: '10000' },
+    artifact: { type: 'string', default: '2048' },
     sources: { type: 'boolean', default: false },
     'node-args': { type: 'string', default: '' },
     'no-save': { type: 'boolean', default: false },
@@ -95,7 +100,13 @@ async function main(): Promise<void> {
     const file = await operatorFile(from, work);
     const asked = values['node-args'].split(' ').filter((arg) => arg !== '');
     const nodeArgs = [...(await imageNodeArgs()), ...asked];
-    const options = { entry: { file, nodeArgs }, whos, repeat: Number(values.repeat), live: Number(values.live) };
+    const options = {
+      entry: { file, nodeArgs },
+      whos,
+      repeat: Number(values.repeat),
+      live: Number(values.live),
+      artifactMiB: Number(values.artifact),
+    };
     const versions = versionsNow(await commit(), from);
     for (const [scenario, { measure }] of chosen) {
       const outcome = await measure(options);

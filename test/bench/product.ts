@@ -9,6 +9,7 @@ import { startCluster } from '../cluster/index.ts';
 import { OPERATOR_IMAGE, operatorImage } from '../cluster/operator-image.ts';
 import { busyboxImage } from '../cluster/small-images.ts';
 import { installCrds } from '../integration/install-crds.ts';
+import { COLLECTOR, PeakMemory } from './accounting.ts';
 import { spread, type Spread } from './load.ts';
 
 /** The whole product, on real Pods: what a user waits for after the command has ended. */
@@ -19,6 +20,8 @@ export interface ProductResult {
   endToTerminalMs: Spread;
   /** From the collector's start until the user's container started, by the kubelet's clock (whole seconds). */
   collectorFirstSeconds: Spread;
+  /** Of the largest of them; not in what was measured earlier. */
+  collectorRssBytes?: number;
   stored: number;
 }
 
@@ -61,6 +64,7 @@ async function drive(kit: Kit, runs: number): Promise<ProductResult> {
   const ahead: number[] = [];
   let stored = 0;
   const done = Promise.withResolvers<void>();
+  const collector = new PeakMemory(COLLECTOR);
   const stop = new AbortController();
   const follow = async (): Promise<void> => {
     for await (const { type, object } of kit.client.watch(PODS, {
@@ -108,5 +112,12 @@ async function drive(kit: Kit, runs: number): Promise<ProductResult> {
   stop.abort();
   await Promise.all(watches);
   const waits = [...terminal].flatMap(([name, at]) => (ended.has(name) ? [Math.max(0, at - ended.get(name)!)] : []));
-  return { runs, artifactBytes: MIB, endToTerminalMs: spread(waits), collectorFirstSeconds: spread(ahead), stored };
+  return {
+    runs,
+    artifactBytes: MIB,
+    endToTerminalMs: spread(waits),
+    collectorFirstSeconds: spread(ahead),
+    collectorRssBytes: collector.stop(),
+    stored,
+  };
 }

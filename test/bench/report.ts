@@ -1,5 +1,6 @@
 import { KUBERNETES_VERSION } from '../cluster/build.ts';
 import type { LoadFigures } from '../faults/sync/load.ts';
+import type { ArtifactResult } from './artifact.ts';
 import type { LiveResult } from './live-runs.ts';
 import { describeLoad, type LoadResult, type Spread } from './load.ts';
 import type { ProductResult } from './product.ts';
@@ -16,6 +17,7 @@ export interface Measured {
   statusWrites?: StatusWriteResult[];
   sync?: LoadFigures[];
   product?: ProductResult[];
+  artifacts?: ArtifactResult[];
 }
 
 const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
@@ -137,15 +139,32 @@ export function productTable(results: readonly ProductResult[]): string {
     'runs on real Pods',
     'command end→run end p50/p90/p99 ms',
     'collector before command p50/p99 s',
+    'collector RSS MiB',
     'all results stored',
   ];
   return table(
     head,
-    results.map(({ runs, endToTerminalMs: end, collectorFirstSeconds: first, stored }) => [
+    results.map(({ runs, endToTerminalMs: end, collectorFirstSeconds: first, collectorRssBytes: rss, stored }) => [
       String(runs),
       [end.p50, end.p90, end.p99].map(ms).join('/'),
       `${first.p50}/${first.p99}`,
+      rss === undefined ? '–' : mib(rss),
       `${stored} of ${runs}`,
+    ]),
+  );
+}
+
+export function artifactTable(results: readonly ArtifactResult[]): string {
+  const head = ['store', 'artifact MiB', 'command end→run end s', 'MiB/s', 'collector RSS MiB', 'operator RSS MiB'];
+  return table(
+    head,
+    results.map(({ store, bytes, seconds, collectorRssBytes, operatorRssBytes }) => [
+      store,
+      mib(bytes),
+      seconds.toFixed(1),
+      mib(bytes / seconds),
+      mib(collectorRssBytes),
+      mib(operatorRssBytes),
     ]),
   );
 }
@@ -158,13 +177,14 @@ export const versionsNow = (operator: string, from: 'bundle' | 'sources'): Measu
 });
 
 export function tablesOf(measured: Measured): string {
-  const { loads = [], live = [], statusWrites = [], sync = [], product = [] } = measured;
+  const { loads = [], live = [], statusWrites = [], sync = [], product = [], artifacts = [] } = measured;
   return [
     ...(loads.length > 0 ? [loadTable(loads)] : []),
     ...(live.length > 0 ? [liveTable(live)] : []),
     ...(statusWrites.length > 0 ? [statusWriteTable(statusWrites)] : []),
     ...(sync.length > 0 ? [syncTable(sync)] : []),
     ...(product.length > 0 ? [productTable(product)] : []),
+    ...(artifacts.length > 0 ? [artifactTable(artifacts)] : []),
   ].join('\n\n');
 }
 
@@ -197,6 +217,8 @@ scenario again, \`--list\` names them.
   measure, whose timer has a resolution of 10 ms.
 - **product**: real Pods on one node, a run every two seconds, each with metrics, a log and an artifact of 1 MiB in the file store. The collector's lead is by the
   kubelet's clock, in whole seconds.
+- **artifact**: one large artifact of a real Pod, into the file store and into moto's S3 server on the same host; disk, network and both
+  ends share its cores.
 - **sync** needs no cluster: finished runs, each with a log and an artifact in a file store, wait for one target that is down for an hour (of simulated time)
   and are then sent as fast as it takes them, one at a time because it keeps a ledger. Queue and target share one process, the target is the stand-in in test/fakes/worldflux.
 - The operator is what an installation makes it: its own rights and no more, the chart's admission policies in force, V8 with the image's arguments.
