@@ -144,6 +144,21 @@ describe('what a namespace spends in a day', () => {
   });
 });
 
+test('a dry run says what would be bought and at what price, and buys nothing', async () => {
+  const name = await create(counted('money-plan'));
+  const before = vendor.requests('create').length;
+  await kit.apply(asking('planned', name, { dryRun: true, retry: { maxAttempts: 2, onReasons: ['VendorFailed'] } }));
+  const { status } = await kit.finished('planned', 30);
+  expect(condition({ status }, 'Ready')).toMatchObject({ status: 'True', reason: 'DryRun' });
+  expect(status?.plan).toEqual({
+    digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/),
+    creates: [expect.stringMatching(/^a prediction with version .* ended by Replicate after \d+ s at the latest$/)],
+    // Two tries, a dollar each.
+    estimatedCostUSD: '2.0000',
+  });
+  expect(vendor.requests('create')).toHaveLength(before);
+});
+
 test('suspending and resuming buys nothing beyond the run’s own cap', async () => {
   const { limits } = replicate('').spec as { limits: object };
   const name = await create(
