@@ -54,14 +54,17 @@ export async function syncOnce(input: PassInput): Promise<SyncRecord> {
   return pass.run();
 }
 
-async function asFailure<T>(shared: boolean, work: () => Promise<T>): Promise<T> {
+async function asFailure<T>(shared: boolean | ((error: UpstreamError) => boolean), work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (error instanceof UpstreamError) throw new SyncFailure(failureOf(error, shared), error);
-    throw error;
+    if (!(error instanceof UpstreamError)) throw error;
+    throw new SyncFailure(failureOf(error, typeof shared === 'boolean' ? shared : shared(error)), error);
   }
 }
+
+/** The head may have moved. Until that is known no other run may move it, or this one would be in the ledger twice. */
+const inDoubt = ({ fault }: UpstreamError): boolean => ['network', 'timeout', 'unavailable'].includes(fault.kind);
 
 /** The record of earlier tries, or a new one. Throws where upstream already holds something else. */
 async function recordFor(input: PassInput, { set }: Prepared): Promise<SyncRecord> {
@@ -117,8 +120,7 @@ class Pass {
       if (!record.accepted || this.#in.again) await this.#postRun();
       await this.#sendArtifacts();
     });
-    // The head is everybody's. While nobody knows whether it moved, no other run may move it: it would count this one twice.
-    if (head !== undefined) await asFailure(true, () => this.#advance(head.head));
+    if (head !== undefined) await asFailure(inDoubt, () => this.#advance(head.head));
     record.done = true;
     record.doing = null;
     await this.#save();
