@@ -84,7 +84,11 @@ export async function startOperator(options: OperatorProcessOptions): Promise<Op
   for (;;) {
     if (child.exitCode !== null) throw new Error(`the operator ended with ${child.exitCode}:\n${log()}`);
     if (log().includes('"msg":"ready"')) break;
-    if (Date.now() > until) throw new Error(`the operator was not ready in time:\n${log()}`);
+    if (Date.now() > until) {
+      // Left alive it would lead later on, unseen by the test.
+      child.kill('SIGKILL');
+      throw new Error(`the operator was not ready in time:\n${log()}`);
+    }
     await sleep(50);
   }
   return {

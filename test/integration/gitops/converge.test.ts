@@ -48,8 +48,8 @@ const apply = (of: readonly KubeObject[]): Promise<string> =>
   );
 const everything = (): KubeObject[] => LAYERS.flatMap((layer) => objects[layer]);
 
-/** An order nobody chose; the seed is in the name of the test that uses it. */
-const SEED = Math.floor(Math.random() * 2 ** 31);
+/** An order nobody chose; the seed is in the name of the test that uses it, and GITOPS_SEED has it once more. */
+const SEED = Number(process.env['GITOPS_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 function shuffled<T>(values: readonly T[], seed: number): T[] {
   const all = fc.shuffledSubarray([...values], { minLength: values.length, maxLength: values.length });
   return fc.sample(all, { seed, numRuns: 1 })[0]!;
@@ -74,8 +74,10 @@ async function startAsDeployed(): Promise<OperatorProcess> {
 
 /** The first thing to look at when a test failed. */
 function complaints(): void {
-  const lines = (operator?.log() ?? '').split('\n').filter((line) => /"level":[456]0/.test(line));
-  console.log(lines.slice(-10).join('\n'));
+  const log = operator?.log() ?? 'no operator is up';
+  // What is no JSON is what a process says that dies.
+  const lines = log.split('\n').filter((line) => !line.startsWith('{') || /"level":[456]0/.test(line));
+  console.log(lines.slice(-20).join('\n'));
 }
 
 /** Kind, namespace and name, with the version that every write changes. */
