@@ -174,11 +174,18 @@ describe.concurrent('under Kueue, a run', () => {
     expect((await kit.finished('paused')).status).toMatchObject({ phase: 'Succeeded' });
   });
 
-  test('whose queue does not exist waits until its own clock ends it', async ({ expect }) => {
+  test.for<[string, RegExp]>([
+    ['whose queue does not exist', /doesn't exist/],
+    ['whose queue has no quota for all that it asks for', /cpu/],
+  ])('%s waits, shows where Kueue says so, and is ended by its own clock', async ([what, words], { expect }) => {
     const { kit } = world;
-    await apply('nowhere', 'no-such-queue', { timeouts: { queueSeconds: 8 } });
-    await kit.until('nowhere', reasonIs('Queued'));
-    const run = await kit.finished('nowhere');
+    const name = what.endsWith('exist') ? 'nowhere' : 'gpu-only';
+    if (name === 'gpu-only') await kit.apply(...queueWith(name, kit.namespace, 1, {}));
+    await apply(name, name, { timeouts: { queueSeconds: 15 } });
+    const queued = await kit.until(name, reasonIs('Queued'));
+    const [, command = ''] = /kubectl (.*)$/.exec(condition(queued, 'Ready')!.message!) ?? [];
+    await expect.poll(() => kit.cluster.kubectl(command.split(' ')), { timeout: 12_000 }).toMatch(words);
+    const run = await kit.finished(name);
     expect(condition(run, 'Succeeded')).toMatchObject({ status: 'False', reason: 'QueueDeadlineExceeded' });
     expect(condition(run, 'Succeeded')?.message).toContain('its queue did not admit it');
     await leftTheQueue(run);

@@ -68,14 +68,13 @@ async function kueueImage(): Promise<string> {
 
 const API = 'kueue.x-k8s.io/v1beta2';
 
+/** Kueue admits only what is covered by a quota: the collector beside the command asks for these. */
+const COLLECTOR = { cpu: '100', memory: '100Gi' };
+
 /** A queue of the namespace with so many GPUs, which takes lower priorities off for higher ones. */
-export function queueWith(name: string, namespace: string, gpus: number): object[] {
-  const resources = [
-    { name: 'nvidia.com/gpu', nominalQuota: String(gpus) },
-    // Kueue admits only what is covered by a quota: the collector beside the command asks for these.
-    { name: 'cpu', nominalQuota: '100' },
-    { name: 'memory', nominalQuota: '100Gi' },
-  ];
+export function queueWith(name: string, namespace: string, gpus: number, others: object = COLLECTOR): object[] {
+  const quotas = Object.entries({ 'nvidia.com/gpu': String(gpus), ...others });
+  const resources = quotas.map(([resource, nominalQuota]) => ({ name: resource, nominalQuota }));
   const clusterQueue = `${namespace}-${name}`;
   return [
     {
