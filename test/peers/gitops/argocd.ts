@@ -6,6 +6,7 @@ import { moduleFiles } from '../../../scripts/tools/go-tool.ts';
 import type { Cluster } from '../../cluster/index.ts';
 import { start, stop, type Started } from '../../cluster/process.ts';
 import { freePort } from '../../e2e/operator-process.ts';
+import { installKinds } from './kinds.ts';
 import { argoCD, MODULES } from './programs.ts';
 
 /** Argo CD itself, without its web server: what reads repositories, what syncs, and the Redis between them, as processes of this host. */
@@ -77,10 +78,7 @@ async function install(cluster: Cluster): Promise<void> {
     'manifests/crds/appproject-crd.yaml',
     'manifests/base/config/argocd-cm.yaml',
   ])) as [string, string, string];
-  const crds = await cluster.kubectl(['apply', '--server-side', '-f', '-', '-o', 'name'], {
-    input: `${applications}\n---\n${projects}`,
-  });
-  await cluster.kubectl(['wait', '--for=condition=Established', '--timeout=30s', ...crds.trim().split('\n')]);
+  await installKinds(cluster, [applications, projects]);
   const [base, ours] = [settings, await readFile(OURS, 'utf8')].map((text) => parse(text) as ConfigMap);
   const objects = [
     { apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } },

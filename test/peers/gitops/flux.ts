@@ -4,6 +4,7 @@ import { moduleFiles } from '../../../scripts/tools/go-tool.ts';
 import type { Cluster } from '../../cluster/index.ts';
 import { start, stop } from '../../cluster/process.ts';
 import { freePort } from '../../e2e/operator-process.ts';
+import { installKinds } from './kinds.ts';
 import { kustomizeController, MODULES } from './programs.ts';
 
 /** Flux itself, as far as it applies, waits and prunes: a process of this host with the rights that Flux has. */
@@ -24,9 +25,7 @@ export async function startFlux(cluster: Cluster, folder: string): Promise<Flux>
     )),
     ...(await moduleFiles(MODULES[NAME], [`${CRDS}/kustomize.toolkit.fluxcd.io_kustomizations.yaml`])),
   ];
-  const input = kinds.join('\n---\n');
-  const made = await cluster.kubectl(['apply', '--server-side', '-f', '-', '-o', 'name'], { input });
-  await cluster.kubectl(['wait', '--for=condition=Established', '--timeout=30s', ...made.trim().split('\n')]);
+  await installKinds(cluster, kinds);
   await cluster.kubectl(['create', '-f', '-'], { input: INSTALLED.map((object) => stringify(object)).join('---\n') });
   const argv = [
     program,
