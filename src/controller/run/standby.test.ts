@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { ResultsHub } from '../../results/hub.ts';
 import { RuntimeRegistry } from '../../runtime/registry.ts';
 import { aPod } from '../../runtime/local/testing/a-pod.ts';
-import { ms } from '../../runtime/local/testing/clock.ts';
+import { at, ms } from '../../runtime/local/testing/clock.ts';
 import { SpendBook } from '../admission/spend.ts';
 import { makeCaches, type Caches } from '../caches.ts';
 import { clientRunId } from '../identity.ts';
@@ -115,6 +115,16 @@ describe('when it leads itself', () => {
     see('runs', over(aRun('ended')).build());
     controller.restore();
     expect(done.toSorted()).toEqual(['look at team/ended', 'look at team/pendulum', 'read the log of pod-of-job-1-0']);
+  });
+
+  test('a pod of a start that a queue has ended is not taken for the next one of the same Job', () => {
+    const last = { number: 1, jobUID: 'job-1', finishedAt: at(20), reason: 'Requeued', counted: false };
+    see('runs', aRun().attempt(last).build());
+    see('jobs', aJob().inQueue('q').started(25).build());
+    see('pods', aPod().running(2).deleting().build());
+    see('pods', aPod().ofRank(1).createdAt(25).running(26).build());
+    controller.restore();
+    expect(done.filter((what) => what.startsWith('read'))).toEqual(['read the log of pod-of-job-1-1']);
   });
 
   test('it deals with runs that were deleted while nobody may have led, and with none that went long before', () => {
