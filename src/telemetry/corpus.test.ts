@@ -86,12 +86,12 @@ describe.each(Object.entries(CLASSES))('%s', (_, [secret, write]) => {
 
 /** Names of values that are secrets, however they are spelled. `key` alone is too common in prose. */
 const NAMES = [
-  ...['api_key', 'apikey', 'api-key', 'x-api-key', 'OPENAI_API_KEY', 'access_key', 'private_key'],
-  ...['authorization', 'auth', 'credential', 'credentials', 'aws_credential', 'cookie'],
-  ...['password', 'db_password', 'PGPASSWORD', 'passwd', 'pwd', 'secret', 'client_secret'],
-  ...['signature', 'sig', 'signed_url', 'signed-url', 'signedUrl'],
-  ...['token', 'access_token', 'refreshToken', 'session_token'],
-];
+  'api_key apikey api-key x-api-key OPENAI_API_KEY access_key private_key',
+  'authorization auth credential credentials aws_credential cookie',
+  'password db_password PGPASSWORD passwd pwd secret client_secret',
+  'signature sig signed_url signed-url signedUrl',
+  'token access_token refreshToken session_token',
+].flatMap((names) => names.split(' '));
 const WAYS: Record<string, (name: string, secret: string) => string> = {
   'an assignment': (name, s) => `${name}=${s}`,
   'an assignment with spaces': (name, s) => `${name} = ${s}`,

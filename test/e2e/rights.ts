@@ -34,7 +34,9 @@ export async function operatorKubeconfig(cluster: Cluster): Promise<string> {
     .filter(({ kind, metadata }) => /^(Cluster)?Role(Binding)?$/.test(kind) && metadata.name.startsWith(ACCOUNT))
     .map(renamed);
   await cluster.kubectl(['apply', '-f', '-'], { input: objects.map((object) => stringify(object)).join('---\n') });
-  return cluster.userKubeconfig({ name: userOf(SYSTEM) });
+  // By their groups the API server shares its capacity out: as a nobody it would wait behind everybody else.
+  const groups = ['system:serviceaccounts', `system:serviceaccounts:${SYSTEM}`];
+  return cluster.userKubeconfig({ name: userOf(SYSTEM), groups });
 }
 
 /** Under their own names a chart that another file installs in the same cluster could not have them. */
