@@ -9,8 +9,8 @@ import { PROFILE } from './objects.ts';
 
 export const SYSTEM = 'worldflux-system';
 const MANIFEST = join(import.meta.dirname, '../../manifests/install.yaml');
-const OPERATOR = `system:serviceaccount:${SYSTEM}:worldflux-operator`;
-const JOB_CONTROLLER = 'system:serviceaccount:kube-system:job-controller';
+const OPERATOR = { namespace: SYSTEM, name: 'worldflux-operator' };
+const JOB_CONTROLLER = { namespace: 'kube-system', name: 'job-controller' };
 
 const API = /^CustomResourceDefinition$/;
 const RIGHTS = /^(Cluster)?Role(Binding)?$/;
@@ -45,10 +45,16 @@ export async function install(cluster: Cluster, { policies }: { policies: boolea
     await until('the policies to hold', () => refusesStatus(cluster), { timeoutMs: 60_000 });
   }
   return {
-    operator: await cluster.userKubeconfig({ name: OPERATOR }),
-    jobController: await cluster.userKubeconfig({ name: JOB_CONTROLLER }),
+    operator: await cluster.userKubeconfig(serviceAccount(OPERATOR)),
+    jobController: await cluster.userKubeconfig(serviceAccount(JOB_CONTROLLER)),
   };
 }
+
+/** With its groups: by them the API server's priority and fairness knows which queue its requests belong to. */
+const serviceAccount = ({ namespace, name }: { namespace: string; name: string }) => ({
+  name: `system:serviceaccount:${namespace}:${name}`,
+  groups: ['system:serviceaccounts', `system:serviceaccounts:${namespace}`],
+});
 
 /** Of somebody who is not the operator, whatever rights he has. */
 async function refusesStatus(cluster: Cluster): Promise<true | undefined> {
