@@ -9,7 +9,7 @@ import { LeaderElector, NotLeaderError } from '../kube/lease.ts';
 import { ObservedTransport } from '../kube/observed-transport.ts';
 import { pause } from '../kube/pause.ts';
 import { NAMESPACES } from '../kube/resource.ts';
-import { HttpTransport } from '../kube/transport.ts';
+import { HttpTransport } from '../kube/http-transport.ts';
 import { WorkQueue } from '../kube/work-queue.ts';
 import type { OperatorOptions } from '../options.ts';
 import { Gateway } from '../results/gateway/gateway.ts';
@@ -39,7 +39,7 @@ import { Retention } from './retention.ts';
 import { RunController } from './run/controller.ts';
 import type { ProfileView } from './run/view.ts';
 import { MeteredCluster, RunMetrics } from './run-metrics.ts';
-import { servingCertificate } from './serving-certificate.ts';
+import { servingCertificate } from './certificate/choose.ts';
 import { Sync } from './sync/wiring.ts';
 
 const LEASE = 'worldflux-operator';

@@ -6,7 +6,7 @@ import { ResultsApi } from '../results/api/server.ts';
 import type { RunStore } from '../results/contract.ts';
 import type { ServingMaterial } from '../results/gateway/tls.ts';
 import { clientRunId } from './identity.ts';
-import type { ServingCertificate } from './serving-certificate.ts';
+import type { ServingCertificate } from './certificate/serving-certificate.ts';
 
 /** The Service by which the API server reaches the results API; its chart's APIService names it. */
 export const resultsApiHost = (namespace: string): string => `worldflux-operator-results-api.${namespace}.svc`;

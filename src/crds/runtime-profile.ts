@@ -436,6 +436,8 @@ export const runtimeProfileSpec = withRules(
   ],
 );
 export type RuntimeProfileSpec = z.output<typeof runtimeProfileSpec>;
+/** An adapter as a profile lists it. */
+export type ProfileAdapter = NonNullable<RuntimeProfileSpec['adapters']>[number];
 export type LocalProfile = z.output<typeof local>;
 export type ReplicateProfile = z.output<typeof replicate>;
 export type MockProfile = z.output<typeof mock>;

@@ -7,7 +7,7 @@ import type { KubeError } from './errors.ts';
 import { pause } from './pause.ts';
 import { PODS, apiVersionOf, collectionPath, objectPath } from './resource.ts';
 import type { KubeObject, ObjectRef, ResourceType } from './resource.ts';
-import { HttpTransport } from './transport.ts';
+import { HttpTransport } from './http-transport.ts';
 import type { HttpAnswer, HttpRequest, Transport, TransportOptions } from './transport.ts';
 import { readWatchEvents } from './watch.ts';
 import type { WatchEvent } from './watch.ts';

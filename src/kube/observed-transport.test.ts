@@ -6,7 +6,7 @@ import { KubeClient } from './client.ts';
 import type { ClusterConfig } from './config.ts';
 import { ObservedTransport } from './observed-transport.ts';
 import { NAMESPACES } from './resource.ts';
-import { HttpTransport } from './transport.ts';
+import { HttpTransport } from './http-transport.ts';
 
 test('every request is told with its status, one that is repeated each time, and one without an answer as <error>', async () => {
   const answers = [503, 200, 404];

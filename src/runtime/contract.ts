@@ -2,7 +2,9 @@ import type { DoctorLine, RuntimeProfileSpec } from '../crds/runtime-profile.ts'
 import type { WorldRunSpec } from '../crds/world-run.ts';
 import type { StoredArtifact } from '../crds/world-run-status.ts';
 import type { Capability, OutcomeReason, RefusedReason, RuntimeName, SupportLevel } from '../crds/vocabulary.ts';
-import type { VendorHttp } from './vendor-http.ts';
+import type { SendOnce, VendorHttp } from './vendor-http.ts';
+
+export type { SendOnce };
 
 /**
  * What a runtime is: one way to have a run's work done, as seen by the controller.
@@ -253,12 +255,4 @@ export interface RuntimeIo {
   readonly signal: AbortSignal;
   /** Milliseconds since the epoch. */
   now(): number;
-}
-
-/** The permission to send one request that must not be sent twice. */
-export interface SendOnce {
-  /** Milliseconds since the epoch; after it nothing is sent, and what is under way is ended. */
-  readonly notAfter: number;
-  /** Asked right before the request is written: throws when this process no longer leads, or `notAfter` has passed. */
-  maySend(): void;
 }

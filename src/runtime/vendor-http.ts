@@ -1,5 +1,3 @@
-import type { SendOnce } from './contract.ts';
-
 /**
  * The one way out for a runtime: every request passes the URL guard, the profile's request policy (timeout, attempts,
  * backoff, elapsed budget) and leaves a provider event. Built by the controller for one profile.
@@ -41,4 +39,12 @@ export interface Operation {
   readonly startedAt?: number;
   /** Bytes; a longer answer is an error. Default 16 MiB; downloads stream and have the artifact's limit. */
   readonly maxAnswerBytes?: number;
+}
+
+/** The permission to send one request that must not be sent twice. */
+export interface SendOnce {
+  /** Milliseconds since the epoch; after it nothing is sent, and what is under way is ended. */
+  readonly notAfter: number;
+  /** Asked right before the request is written: throws when this process no longer leads, or `notAfter` has passed. */
+  maySend(): void;
 }

@@ -1,5 +1,5 @@
 import type { LocalProfile } from '../../crds/runtime-profile.ts';
-import type { Refusal } from './rules.ts';
+import type { Refusal } from './refusal.ts';
 
 /** `*` stands for any characters; everything else for itself. */
 function matches(pattern: string, image: string): boolean {

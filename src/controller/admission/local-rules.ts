@@ -1,9 +1,9 @@
-import type { LocalProfile } from '../../crds/runtime-profile.ts';
+import type { LocalProfile, ProfileAdapter } from '../../crds/runtime-profile.ts';
 import type { WorldRunSpec } from '../../crds/world-run.ts';
 import { compareQuantities } from '../../kube/quantity.ts';
 import { gpusPerNode } from '../../runtime/local/job.ts';
 import { isRefusedImage } from './image.ts';
-import type { Adapter, Refusal } from './rules.ts';
+import type { Refusal } from './refusal.ts';
 
 /** What a profile of Jobs in this cluster lets a run do. What a vendor's runs may set, the runtime's own plan says. */
 
@@ -11,7 +11,7 @@ export interface LocalInput {
   run: WorldRunSpec;
   local: LocalProfile;
   profileName: string;
-  adapter: Adapter | undefined;
+  adapter: ProfileAdapter | undefined;
 }
 
 export const LOCAL_RULES: readonly ((input: LocalInput) => Refusal | undefined)[] = [

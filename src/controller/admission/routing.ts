@@ -1,7 +1,7 @@
 import type { RefusedReason, WaitingReason } from '../../crds/vocabulary.ts';
 import type { AttemptStatus } from '../../crds/world-run-status.ts';
 import type { WorldRunSpec } from '../../crds/world-run.ts';
-import type { Refusal } from './rules.ts';
+import type { Refusal } from './refusal.ts';
 
 /**
  * Which of a run's profiles takes its next attempt: the first, in the run's own order, that is ready. Pure. Asked between

@@ -1,12 +1,13 @@
 import type { NamespaceView } from '../run/view.ts';
-import type { RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
+import type { ProfileAdapter, RuntimeProfileSpec } from '../../crds/runtime-profile.ts';
 import type { WorldRunSpec } from '../../crds/world-run.ts';
 import type { WorldRunStatus } from '../../crds/world-run-status.ts';
-import type { RefusedReason, SupportLevel } from '../../crds/vocabulary.ts';
+import type { SupportLevel } from '../../crds/vocabulary.ts';
 import type { RuntimeTraits } from '../../runtime/contract.ts';
 import { ceilingUSD, type Elsewhere } from '../cost.ts';
 import { formatUSD, parseUSD } from '../money.ts';
 import { LOCAL_RULES } from './local-rules.ts';
+import type { Refusal } from './refusal.ts';
 
 /**
  * What a profile lets a run do: pure rules, one after the other; the first that speaks refuses the run for good. What a
@@ -22,16 +23,8 @@ export interface AdmissionInput {
   traits: RuntimeTraits | undefined;
 }
 
-export interface Refusal {
-  reason: RefusedReason;
-  /** Names the field and says what would be right. */
-  message: string;
-}
-
-/** An adapter as a profile lists it. */
-export type Adapter = NonNullable<RuntimeProfileSpec['adapters']>[number];
 /** `adapter`: the run's, where the profile lists it. */
-type Facts = AdmissionInput & { adapter: Adapter | undefined };
+type Facts = AdmissionInput & { adapter: ProfileAdapter | undefined };
 type Rule = (facts: Facts) => Refusal | undefined;
 
 const RULES: readonly Rule[] = [
@@ -118,7 +111,7 @@ function adapterListed({ run, profile, profileName, adapter }: Facts): Refusal |
 export function supportLevelOf(
   profile: RuntimeProfileSpec,
   traits: Pick<RuntimeTraits, 'support'> | undefined,
-  adapter: Pick<Adapter, 'support'> | undefined,
+  adapter: Pick<ProfileAdapter, 'support'> | undefined,
 ): SupportLevel {
   const level = profile.supportLevel ?? traits?.support ?? 'Production';
   switch (adapter?.support?.level) {

@@ -1,7 +1,6 @@
 import type { Lane, Requeue } from '../../kube/work-queue.ts';
 import type { StoreChange } from '../../kube/store.ts';
 import type { CollectTask } from '../../results/contract.ts';
-import { parseQuantity } from '../../kube/quantity.ts';
 import { podState, type PodView } from '../../runtime/local/pod-state.ts';
 import { Admission } from '../admission/admission.ts';
 import type { SpendBook } from '../admission/spend.ts';
@@ -19,7 +18,8 @@ import type { Vendors } from '../remote/vendors.ts';
 import type { Cluster, Results } from './ports.ts';
 import type { JobView, LiveRun, NodeView, ProfileView, RunView, SettledRun } from './view.ts';
 import { podsOf } from './attempt.ts';
-import { currentAttempt, emptyMemory, jobUidOf, openAttempt, type RunMemory } from './world.ts';
+import { collectTaskOf } from './collect-task.ts';
+import { currentAttempt, emptyMemory, openAttempt, type RunMemory } from './world.ts';
 
 export interface RunControllerOptions {
   caches: Caches;
@@ -40,10 +40,6 @@ export interface RunControllerOptions {
   spend: SpendBook;
   onError(what: string, error: unknown): void;
   now(): number;
-}
-
-function everyCommandEnded(pods: readonly PodView[]): boolean {
-  return pods.length > 0 && pods.every((pod) => pod.user.is === 'terminated');
 }
 
 /** The answer to our own write shows what others wrote meanwhile; the watch, which comes later, is then old news. */
@@ -202,34 +198,7 @@ export class RunController {
       (r) => r.state === 'live' && !r.deleting && this.#o.caches.pods.countByIndex('run', r.uid) > 0,
     );
     if (run === undefined || run.state !== 'live') return this.#isOver(id, runs) ? 'over' : undefined;
-    const world = observe(this.#observed, run, this.#memory(run.uid), this.#o.now());
-    const { number } = currentAttempt(world);
-    // Also of a Job that was deleted: its pods have their grace period to bring what they have.
-    const uid = jobUidOf(world);
-    const profile = world.pinned?.spec ?? world.profile?.spec;
-    if (uid === undefined || profile === undefined) return undefined;
-    const { outputs, timeouts } = run.spec;
-    const pods = podsOf(world, { uid });
-    return {
-      clientRunId: id,
-      attempt: number,
-      namespace: run.namespace,
-      runName: run.name,
-      runUid: run.uid,
-      nodes: run.spec.nodes,
-      rankOf: (podUid) => pods.find((pod) => pod.uid === podUid)?.rank,
-      outputs: {
-        metricsFile: outputs.metricsFile,
-        seriesFile: outputs.seriesFile,
-        artifacts: outputs.artifacts ?? [],
-        ranks: outputs.ranks,
-      },
-      maxArtifactBytes: parseQuantity(profile.limits.maxArtifactBytes),
-      uploadSeconds: timeouts.uploadSeconds,
-      // A collector that was still starting when the command ended never heard its SIGTERM: this is how it learns of it.
-      collectNow: world.memory.collectSince !== undefined || everyCommandEnded(pods),
-      stopping: pods.some((pod) => pod.deleting && !pod.gone),
-    };
+    return collectTaskOf(observe(this.#observed, run, this.#memory(run.uid), this.#o.now()), id);
   }
 
   /** With a `runKey` nobody can tell: the next run of the same key has the same id, and may not be in the cache yet. */

@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { GatewayCertificate } from '../../../src/controller/gateway-certificate.ts';
+import { GatewayCertificate } from '../../../src/controller/certificate/gateway-certificate.ts';
 import { SECRETS } from '../../../src/kube/resource.ts';
 import { useCluster } from '../kube/setup.ts';
 

@@ -1,7 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ServingMaterial } from '../results/gateway/tls.ts';
+import type { ServingMaterial } from '../../results/gateway/tls.ts';
 import type { ServingCertificate } from './serving-certificate.ts';
 
 /** The kubelet shows a changed Secret within about a minute; nothing is gained by looking more often. */

@@ -2,7 +2,7 @@ import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { ensureTls, type ServingMaterial, type TlsMaterial } from '../results/gateway/tls.ts';
+import { ensureTls, type ServingMaterial, type TlsMaterial } from '../../results/gateway/tls.ts';
 import { MountedCertificate } from './mounted-certificate.ts';
 
 const HOST = 'worldflux-operator-gateway.worldflux-system.svc';

@@ -1,9 +1,9 @@
-import type { KubeClient } from '../kube/client.ts';
-import { isKubeError } from '../kube/errors.ts';
-import { SECRETS, type Wire } from '../kube/resource.ts';
-import { ensureTls, type ServingMaterial, type TlsMaterial } from '../results/gateway/tls.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import { isKubeError } from '../../kube/errors.ts';
+import { SECRETS, type Wire } from '../../kube/resource.ts';
+import { ensureTls, type ServingMaterial, type TlsMaterial } from '../../results/gateway/tls.ts';
 import type { V1Secret } from '@kubernetes/client-node';
-import { LABELS, MANAGER } from './identity.ts';
+import { LABELS, MANAGER } from '../identity.ts';
 import type { ServingCertificate } from './serving-certificate.ts';
 
 const SECRET = 'worldflux-operator-gateway-tls';
