@@ -1,4 +1,4 @@
-// Makes this host ready for `npm test` and `npm run demo`. It runs on whatever Node is installed, before the project's own is there, so it is
+// Makes this host ready for `npm test`, `npm run demo` and the other scripts. It runs on whatever Node is installed, before the project's own is there, so it is
 // plain JavaScript without dependencies. What cannot be installed is said and left out; the tests then name what could not run.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
@@ -20,18 +20,28 @@ const PACKAGES = {
   '/usr/share/keyrings/debian-archive-keyring.gpg': 'debian-archive-keyring',
 };
 
+/** What each goal needs beside the npm packages; `node`: only those, and the Node among them. */
+const GOALS = {
+  node: undefined,
+  demo: PACKAGES,
+  test: PACKAGES,
+  peers: { ...PACKAGES, 'clang-19': 'clang-19', bpftool: 'bpftool' },
+};
+
 const goal = process.argv[2];
 const plan = process.argv.includes('--plan');
-if (goal !== 'demo' && goal !== 'test') {
-  console.error('usage: node scripts/prepare.mjs demo|test [--plan]');
+if (!Object.hasOwn(GOALS, goal)) {
+  console.error(`usage: node scripts/prepare.mjs ${Object.keys(GOALS).join('|')} [--plan]`);
   process.exit(64);
 }
 
 const from = Date.now();
 installDependencies();
 const node = projectNode();
-installPackages();
-provision(node);
+if (GOALS[goal] !== undefined) {
+  installPackages(GOALS[goal]);
+  provision(node);
+}
 if (!plan && Date.now() - from > 5000) say(`ready after ${seconds(from)} s`);
 
 /** Compares what is installed with the lockfile by content: file times say nothing after a checkout. */
@@ -62,11 +72,11 @@ function projectNode() {
   process.exit(1);
 }
 
-function installPackages() {
+function installPackages(needed) {
   if (process.env.WORLDFLUX_CLUSTER_PROVIDER === 'kind') return;
-  const missing = Object.keys(PACKAGES).filter((file) => !isThere(file));
+  const missing = Object.keys(needed).filter((file) => !isThere(file));
   if (missing.length === 0) return;
-  const packages = [...new Set(missing.map((file) => PACKAGES[file]))];
+  const packages = [...new Set(missing.map((file) => needed[file]))];
   const reason = whyNoPackages();
   if (reason !== undefined)
     return say(`cannot install ${packages.join(' ')}: ${reason}; tests that need a node will be left out`);
