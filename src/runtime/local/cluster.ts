@@ -17,12 +17,12 @@ export interface JobCluster {
   readJob(ref: ObjectId): Promise<Wire<V1Job>>;
   /** Pods of a Job as they are now. */
   readPods(job: { namespace: string; uid: string }): Promise<Wire<V1Pod>[]>;
-  /** Pods go in the background, with their grace period. */
+  /** Pods that are not being stopped yet go in the background, with their whole grace period. */
   deleteJob(job: ObjectId & { uid: string }): Promise<void>;
   createService(service: Wire<V1Service>): Promise<void>;
   /**
-   * Leaves a pod that is being stopped half a minute: its grace period is the time to upload, and that is over. A command
-   * that ignores SIGTERM would hold its GPUs for all of it.
+   * Stops a pod and leaves it half a minute: its grace period is the time to upload, and that is over. A command that
+   * ignores SIGTERM would hold its GPUs for all of it.
    */
   hastenPod(pod: ObjectId & { uid: string }): Promise<void>;
 }
@@ -55,12 +55,15 @@ export async function createOrAdopt(
   return { is: 'taken', message: `Job ${namespace}/${name} ${whose}: delete or rename it, and the run goes on.` };
 }
 
-/** Deletes a Job whose attempt is over, and lets its pods go soon. */
+/**
+ * Lets the pods of a Job whose attempt is over go soon, and deletes it. In this order: the garbage collector would stop
+ * them with their whole grace period, and a kubelet that waits to stop a sidecar does not take a shorter one any more.
+ */
 export async function stopJob(
   cluster: Pick<JobCluster, 'deleteJob' | 'hastenPod'>,
   job: ObjectId & { uid: string },
   pods: readonly (ObjectId & { uid: string; jobUid: string | undefined })[],
 ): Promise<void> {
-  await cluster.deleteJob(job).catch(ignoreGone);
   for (const pod of pods) if (pod.jobUid === job.uid) await cluster.hastenPod(pod).catch(ignoreGone);
+  await cluster.deleteJob(job).catch(ignoreGone);
 }
