@@ -14,5 +14,5 @@ ENV NODE_ENV=production
 USER 10001:10001
 WORKDIR /tmp
 # V8 sizes its young generation by the memory it finds: on a large machine it grows to 128 MB of what is garbage already.
-ENTRYPOINT ["node", "--max-semi-space-size=8", "/app/main.js"]
+ENTRYPOINT ["node", "--max-semi-space-size=16", "/app/main.js"]
 CMD ["operator"]
