@@ -1,10 +1,10 @@
 import type { V1SelfSubjectReview } from '@kubernetes/client-node';
 import { inputDigest } from '../../crds/input-digest.ts';
 import { resourceType, type Wire } from '../../kube/resource.ts';
-import { WORLD_RUNS } from '../../results/api/world-run.ts';
 import { answerOf, type Answer } from '../envelope.ts';
 import { CliError } from '../errors.ts';
 import { getRun, refOf, type Session } from '../session.ts';
+import { change } from './change.ts';
 
 const SELF_SUBJECT_REVIEWS = resourceType<Wire<V1SelfSubjectReview>>({
   group: 'authentication.k8s.io',
@@ -33,7 +33,7 @@ export async function approve(session: Session, name: string): Promise<Answer<'A
   const approvedBy = status?.userInfo?.username ?? '';
   const specDigest = inputDigest(run.spec);
   const annotations = { [APPROVE_ANNOTATION]: specDigest, [APPROVED_BY_ANNOTATION]: approvedBy };
-  await client.patch(WORLD_RUNS, ref, { merge: { metadata: { annotations } } }, { signal });
+  await change(session, run, { metadata: { annotations } });
   return answerOf(
     'Approval',
     { ...ref, approvedBy, specDigest },

@@ -54,7 +54,8 @@ export async function sync(session: Session, name: string): Promise<Answer<'Sync
   return answerOf('Sync', { ...ref, request }, text);
 }
 
-async function change(session: Session, run: WorldRun, merge: object): Promise<void> {
+/** Every change that the plugin makes to a run that is there. */
+export async function change(session: Session, run: WorldRun, merge: object): Promise<void> {
   const options = { fieldManager: FIELD_MANAGER, signal: session.signal };
   await session.client.patch(WORLD_RUNS, refOf(run), { merge }, options);
 }

@@ -251,6 +251,7 @@ describe('a run', () => {
     const { specDigest, approvedBy } = await cli.json('Approval', ...here('approve', 'costly'));
     const { metadata, spec } = await served.client.get(WORLD_RUNS, ref);
     expect(metadata?.annotations).toEqual({ [ANNOTATIONS.approve]: specDigest, [ANNOTATIONS.approvedBy]: approvedBy });
+    expect(metadata?.managedFields?.map(({ manager }) => manager)).toContain('worldflux-cli');
     expect(specDigest).toBe(inputDigest(spec));
     expect(JSON.parse(await served.admin.kubectl('auth', 'whoami', '-o', 'json'))).toMatchObject({
       status: { userInfo: { username: approvedBy } },
